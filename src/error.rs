@@ -1,0 +1,279 @@
+//! What can go wrong: a variant for each thing that a caller does differently.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::generation::{Failure, GenerationId};
+
+/// What this library returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A cause from outside this crate: boxed, so that no type of a dependency is part of this API.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;
+
+/// What went wrong, and so what to do next.
+///
+/// `Display` states the fact of this error alone; [`source`](StdError::source) has the rest. `Debug` prints the
+/// message and all its causes, a line each, because `fn main() -> Result<(), kling::Error>` shows `Debug`.
+///
+/// No error holds the API key or the query of a file's URL, which may be signed.
+///
+/// # Example: what is worth telling apart
+///
+/// ```
+/// use kling::{Client, Error, VideoRequest};
+///
+/// # let emulator = kling::emulator::Emulator::builder().create([kling::emulator::Step::Refuse(403)]).start();
+/// # let client = emulator.client();
+/// let advice = match client.generate(&VideoRequest::new("A lighthouse in a storm")) {
+///     Ok(video) => format!("download {}", video.url),
+///     // Nothing was charged.
+///     Err(Error::NotSent { .. }) => "try again later".to_owned(),
+///     Err(Error::Refused { status: 403, .. }) => "top up the account".to_owned(),
+///     // Perhaps paid: find out before paying again.
+///     Err(Error::OutcomeUnknown { client_request_id, .. }) => format!("look up {client_request_id}"),
+///     // Paid: any process can go on with the id.
+///     Err(error) => match error.generation_id() {
+///         Some(id) => format!("wait for {id} again"),
+///         None => error.to_string(),
+///     },
+/// };
+/// assert_eq!(advice, "top up the account");
+/// ```
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The environment holds no API key. Nothing was sent.
+    #[error("no API key in the environment: set AIML_API_KEY")]
+    MissingKey,
+
+    /// The client cannot be built like this. Nothing was sent.
+    #[error("invalid {what}: {reason}")]
+    InvalidConfig {
+        /// What was set.
+        what: &'static str,
+        /// Why it cannot be used. Never the key itself.
+        reason: String,
+    },
+
+    /// The request cannot be sent like this. Nothing was sent.
+    #[error("invalid {field}: {reason}")]
+    InvalidRequest {
+        /// The field of the request, as the service calls it.
+        field: String,
+        /// Why it cannot be sent.
+        reason: String,
+    },
+
+    /// Nothing reached the service, so nothing was charged. Try again later.
+    #[error("{request} was not sent, so nothing was charged: check the connection and try again")]
+    NotSent {
+        /// The method and the URL without its query.
+        request: String,
+        /// Why the connection did not come about.
+        source: Cause,
+    },
+
+    /// The service said no. Nothing was charged.
+    #[error("{}", refusal(request, *status, message, request_id.as_deref(), *retry_after))]
+    Refused {
+        /// The method and the URL without its query.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// The service's own explanation, or the beginning of what it sent instead.
+        message: String,
+        /// The service's id of this request, for its support.
+        request_id: Option<String>,
+        /// How long the service asks to wait (429 and 503).
+        retry_after: Option<Duration>,
+    },
+
+    /// The create may have been accepted, and paid for. It is never sent again by itself.
+    #[error(
+        "the create with client request id {client_request_id} may have been accepted and charged: \
+         look this id up in the service's logs before sending it again"
+    )]
+    OutcomeUnknown {
+        /// The `X-Client-Request-Id` that was sent.
+        client_request_id: String,
+        /// What came instead of an answer: [`NoAnswer`](Error::NoAnswer) or [`UnexpectedAnswer`](Error::UnexpectedAnswer).
+        source: Box<Error>,
+    },
+
+    /// One request got no answer. Ask again.
+    #[error("{request} got no answer")]
+    NoAnswer {
+        /// The method and the URL without its query.
+        request: String,
+        /// How the connection ended.
+        source: Cause,
+    },
+
+    /// One request got an answer that does not say what was asked. Ask again.
+    #[error("{request} got an unexpected answer, {status}{}", excerpt(body))]
+    UnexpectedAnswer {
+        /// The method and the URL without its query.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// The first KiB of the body.
+        body: String,
+        /// Why the body could not be read, where that is the reason.
+        source: Option<Cause>,
+    },
+
+    /// The generation ended without a video. Change the request.
+    #[error("generation {id} ended without a video: {failure}")]
+    Failed {
+        /// The generation that failed.
+        id: GenerationId,
+        /// What the service says about it.
+        failure: Failure,
+    },
+
+    /// The generation did not end in time. It still runs: wait again.
+    #[error("no end within {deadline:?} and {polls} polls{}", last_word(last_status.as_deref()))]
+    DeadlineExceeded {
+        /// The deadline that was set.
+        deadline: Duration,
+        /// How often the status was asked.
+        polls: u32,
+        /// The last word that the service said.
+        last_status: Option<String>,
+        /// Why the last poll failed, if it did.
+        source: Option<Box<Error>>,
+    },
+
+    /// The generation exists and its video was not received. Go on with its id: in this process, another one, on
+    /// another day.
+    #[error("generation {id} exists, but its video was not received: go on with this id instead of paying again")]
+    Unfinished {
+        /// The generation to go on with.
+        id: GenerationId,
+        /// What stopped it.
+        source: Box<Error>,
+    },
+
+    /// What came is not one whole MP4 file. No file was written.
+    #[error("{url} is not a whole video: {found}")]
+    NotAVideo {
+        /// The file's URL without its query.
+        url: String,
+        /// What came instead.
+        found: String,
+    },
+
+    /// The disk or the environment failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted: `create`, `write`, …
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The generation that this error is about, so that it can be gone on with; `None` if there is none, or if it is
+    /// not known whether there is one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::VideoRequest;
+    ///
+    /// let emulator = Emulator::script([Step::Generating, Step::Refuse(401)]);
+    /// let error = emulator.client().generate(&VideoRequest::new("A lighthouse in a storm")).unwrap_err();
+    /// assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());
+    /// ```
+    pub fn generation_id(&self) -> Option<&GenerationId> {
+        match self {
+            Error::Failed { id, .. } | Error::Unfinished { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Adds the id of a generation that exists, unless the error has it already.
+    pub(crate) fn of(self, id: &GenerationId) -> Error {
+        if self.generation_id().is_some() {
+            return self;
+        }
+        Error::Unfinished { id: id.clone(), source: Box::new(self) }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(f, "\n  because: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+fn refusal(
+    request: &str,
+    status: u16,
+    message: &str,
+    request_id: Option<&str>,
+    retry_after: Option<Duration>,
+) -> String {
+    let mut text = format!("the service refused {request} with {status}");
+    if !message.is_empty() {
+        text += &format!(": {message}");
+    }
+    if let Some(id) = request_id {
+        text += &format!(" (request id {id})");
+    }
+    match (status, retry_after) {
+        (_, Some(pause)) => text += &format!("; try again after {} s", pause.as_secs()),
+        (401, _) => text += "; check the key in AIML_API_KEY",
+        (402 | 403, _) => text += "; check the credit of the account and the rights of the key",
+        (429, _) => text += "; try again later",
+        _ => {}
+    }
+    text
+}
+
+fn excerpt(body: &str) -> String {
+    if body.is_empty() { String::new() } else { format!(": {}", body.escape_debug()) }
+}
+
+fn last_word(word: Option<&str>) -> String {
+    match word {
+        Some(word) => format!(", the last status was \"{}\": it may still end, wait again", word.escape_debug()),
+        None => ": no poll got a status".to_owned(),
+    }
+}
+
+/// What one failed try means for the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// It passes: the same may be asked again.
+    Passing,
+    /// Asking the same again ends the same way, or would be wrong.
+    Lasting,
+    /// The service does not know the generation, or not yet.
+    NotFound,
+    /// The service says completed, and does not say where the video is.
+    NoUrl,
+}
+
+/// One try that failed.
+#[derive(Debug)]
+pub(crate) struct Setback {
+    pub(crate) error: Error,
+    pub(crate) nature: Nature,
+    /// How long the server asks to wait.
+    pub(crate) retry_after: Option<Duration>,
+}

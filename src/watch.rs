@@ -1,0 +1,125 @@
+//! One generation, an update at a time: an iterator that sleeps between its items.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::Api;
+use crate::error::{Error, Nature, Result, Setback};
+use crate::generation::{GenerationId, Status};
+use crate::poll::{self, Poll};
+
+/// An iterator over the updates of one generation, made by [`Client::watch`](crate::Client::watch).
+///
+/// Each item is the answer to one poll; the thread sleeps between them. A poll that failed for a passing reason is not
+/// an item: it is asked again at the next turn. The last item is a finished status, or the error that ended the wait.
+/// To stop earlier, stop iterating: the generation goes on, and can be watched again by its id.
+pub struct Watch {
+    api: Api,
+    id: GenerationId,
+    poll: Poll,
+    first_poll: Option<Instant>,
+    next: Next,
+    polls: u32,
+    without_url: u32,
+    last_status: Option<String>,
+    last_error: Option<Box<Error>>,
+}
+
+/// What the next turn does.
+enum Next {
+    /// Asks, so long after this moment.
+    Ask(Instant, Duration),
+    /// Reports that the deadline has passed.
+    GiveUp,
+    /// Nothing: the last item was handed out.
+    Nothing,
+}
+
+impl Watch {
+    pub(crate) fn new(api: Api, id: GenerationId, poll: Poll) -> Self {
+        Watch {
+            api,
+            id,
+            poll,
+            first_poll: None,
+            next: Next::Ask(Instant::now(), Duration::ZERO),
+            polls: 0,
+            without_url: 0,
+            last_status: None,
+            last_error: None,
+        }
+    }
+
+    /// Asks once. `None` if the answer is no update.
+    fn turn(&mut self) -> Option<Result<Status>> {
+        let first_poll = *self.first_poll.get_or_insert_with(Instant::now);
+        let patience = self.poll.patience(first_poll.elapsed(), self.api.http().limits.poll);
+        self.polls = self.polls.saturating_add(1);
+        let (item, retry_after) = match self.api.status(&self.id, patience) {
+            Ok(status) => {
+                if status.is_finished() {
+                    self.next = Next::Nothing;
+                    return Some(Ok(status));
+                }
+                self.last_status = Some(status.to_string());
+                self.last_error = None;
+                (Some(Ok(status)), None)
+            }
+            Err(Setback { error, nature, retry_after }) => {
+                self.without_url += u32::from(nature == Nature::NoUrl);
+                if poll::ends_the_wait(nature, first_poll.elapsed(), self.without_url) {
+                    self.next = Next::Nothing;
+                    return Some(Err(error.of(&self.id)));
+                }
+                self.last_error = Some(Box::new(error));
+                (None, retry_after)
+            }
+        };
+        self.next = match self.poll.pause(first_poll.elapsed(), retry_after) {
+            Some(pause) => Next::Ask(Instant::now(), pause),
+            None => Next::GiveUp,
+        };
+        item
+    }
+
+    fn deadline_exceeded(&mut self) -> Error {
+        let error = Error::DeadlineExceeded {
+            deadline: self.poll.deadline,
+            polls: self.polls,
+            last_status: self.last_status.take(),
+            source: self.last_error.take(),
+        };
+        error.of(&self.id)
+    }
+}
+
+impl Iterator for Watch {
+    type Item = Result<Status>;
+
+    fn next(&mut self) -> Option<Result<Status>> {
+        loop {
+            match self.next {
+                Next::Ask(since, pause) => {
+                    thread::sleep(pause.saturating_sub(since.elapsed()));
+                    if let Some(item) = self.turn() {
+                        return Some(item);
+                    }
+                }
+                Next::GiveUp => {
+                    self.next = Next::Nothing;
+                    return Some(Err(self.deadline_exceeded()));
+                }
+                Next::Nothing => return None,
+            }
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Watch {}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).field("poll", &self.poll).field("polls", &self.polls).finish()
+    }
+}

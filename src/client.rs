@@ -1,0 +1,340 @@
+//! The client: the verbs, each a few lines over the rooms below.
+
+use std::env::{self, VarError};
+use std::fmt;
+use std::path::Path;
+use std::thread;
+
+use crate::api::{Api, Draft, Endpoint};
+use crate::download::{self, Download};
+use crate::error::{Error, Nature, Result};
+use crate::generation::{GenerationId, Status, Video};
+use crate::http::{Http, Limits, Url};
+use crate::poll::{self, Poll};
+use crate::random;
+use crate::request::VideoRequest;
+use crate::watch::Watch;
+
+/// The provider's own SDK reads these, in this order.
+const KEY_VARIABLES: [&str; 2] = ["AIML_API_KEY", "AIMLAPI_API_KEY"];
+const BASE_VARIABLES: [&str; 2] = ["AIML_API_BASE", "AIMLAPI_API_BASE"];
+
+/// A client of the service: a key, and the verbs that turn a [`VideoRequest`] into a file.
+///
+/// Cheap to clone; clones share their connections. It blocks the thread that calls it, and nothing else: it can be
+/// shared between threads, and be used in the blocking threads of an async runtime.
+///
+/// # Example
+///
+/// ```
+/// # let emulator = kling::emulator::Emulator::start();
+/// # let client = emulator.client();
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("fox.mp4");
+/// use kling::{Client, VideoRequest};
+///
+/// // With a key: let client = Client::from_env()?;
+/// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+/// client.download(&video, &path)?;
+/// assert!(path.exists());
+/// # Ok::<(), kling::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    api: Api,
+    poll: Poll,
+    base_url: String,
+}
+
+impl Client {
+    /// A client with the key of the environment variable `AIML_API_KEY`, else `AIMLAPI_API_KEY`.
+    ///
+    /// `AIML_API_BASE`, else `AIMLAPI_API_BASE`, names another server, such as a
+    /// [rehearsal](crate::emulator); as in the provider's own SDK, only scheme, host and port of it count. A variable
+    /// that is empty counts as absent. Proxies come from `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`;
+    /// loopback never goes through one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingKey`] if there is no key, [`Error::InvalidConfig`] if a value cannot be used.
+    pub fn from_env() -> Result<Self> {
+        let key = first_variable("API key", KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
+        let mut builder = Client::builder(key);
+        if let Some(base) = first_variable("base URL", BASE_VARIABLES)? {
+            builder = builder.base_url(base);
+        }
+        builder.build()
+    }
+
+    /// A client with this key, and defaults for all else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`] if the key cannot stand in an HTTP header. The message does not show it.
+    pub fn new(key: impl Into<String>) -> Result<Self> {
+        Client::builder(key).build()
+    }
+
+    /// A client with this key, and settings of your own.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kling::{Client, Endpoint, Poll};
+    ///
+    /// # fn main() -> kling::Result<()> {
+    /// # let base_url = "http://127.0.0.1:8080";
+    /// let client = Client::builder("my-key")
+    ///     .base_url(base_url)
+    ///     .endpoint(Endpoint::Universal)
+    ///     .poll(Poll { interval: Duration::from_secs(5), ..Poll::default() })
+    ///     .user_agent("trailer-maker/1.0")
+    ///     .build()?;
+    /// assert!(!format!("{client:?}").contains("my-key"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(key: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            key: key.into(),
+            base_url: "https://api.aimlapi.com".to_owned(),
+            endpoint: Endpoint::default(),
+            poll: Poll::default(),
+            user_agent: concat!("kling-rs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Creates a generation, which costs money, and returns its id at once.
+    ///
+    /// It is sent on a connection of its own, and sent again, at most twice, only when it was certainly not accepted:
+    /// nothing of it had left, or the service answered 429, or 503 with a `Retry-After`, of at most 60 s. In all, each
+    /// of the three tries ends after 60 s.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InvalidRequest`]: refused here.
+    /// - [`Error::NotSent`], [`Error::Refused`]: nothing was charged.
+    /// - [`Error::OutcomeUnknown`]: it may have been accepted. It is not sent again by itself.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::{Error, VideoRequest};
+    ///
+    /// let emulator = Emulator::builder().create([Step::Close]).start();
+    /// let error = emulator.client().create(&VideoRequest::new("A fox in the snow")).unwrap_err();
+    /// assert!(matches!(error, Error::OutcomeUnknown { .. }));
+    /// assert_eq!(emulator.creates().len(), 1);
+    /// ```
+    pub fn create(&self, request: &VideoRequest) -> Result<GenerationId> {
+        let draft = Draft::new(request)?;
+        let mut tries = 1;
+        loop {
+            let setback = match self.api.create(&draft) {
+                Ok(id) => return Ok(id),
+                Err(setback) if setback.nature == Nature::Passing => setback,
+                Err(setback) => return Err(setback.error),
+            };
+            let base = self.api.http().limits.backoff;
+            match poll::create_pause(tries, base, random::fraction(), setback.retry_after) {
+                Some(pause) => thread::sleep(pause),
+                None => return Err(setback.error),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Asks once how far a generation is. The answer comes within 30 s.
+    ///
+    /// A generation that has failed is an answer: [`Status::Failed`], not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NoAnswer`], [`Error::UnexpectedAnswer`] or
+    /// [`Error::Refused`].
+    pub fn status(&self, id: &GenerationId) -> Result<Status> {
+        self.api.status(id, self.api.http().limits.poll).map_err(|setback| setback.error.of(id))
+    }
+
+    /// Watches a generation: an iterator that gives each status, and sleeps between them.
+    ///
+    /// The first question is asked at once, the next ones in the interval of [`Poll`], until its deadline. A poll that
+    /// fails for a passing reason (no connection, 408, 409, 425, 429, 5xx, an answer that cannot be read) is asked
+    /// again at the next turn, later if the server asks for that; so is a 404 for the first 60 s, and `completed`
+    /// without a URL three times.
+    ///
+    /// # Errors
+    ///
+    /// The last item may be [`Error::Unfinished`], which keeps the id; its source is [`Error::DeadlineExceeded`], or
+    /// what the service answered.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # let emulator = kling::emulator::Emulator::start();
+    /// # let client = emulator.client();
+    /// use kling::VideoRequest;
+    ///
+    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
+    /// let mut words = Vec::new();
+    /// for update in client.watch(&id) {
+    ///     words.push(update?.to_string());
+    /// }
+    /// assert_eq!(words, ["queued", "generating", "completed"]);
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn watch(&self, id: &GenerationId) -> Watch {
+        Watch::new(self.api.clone(), id.clone(), self.poll)
+    }
+
+    /// Waits until a generation has ended, and returns its video.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Client::watch), and [`Error::Failed`] if the generation ended without a video.
+    pub fn wait(&self, id: &GenerationId) -> Result<Video> {
+        for update in self.watch(id) {
+            match update? {
+                Status::Completed(video) => return Ok(video),
+                Status::Failed(failure) => return Err(Error::Failed { id: id.clone(), failure }),
+                _ => {}
+            }
+        }
+        unreachable!("a watch ends with a finished status or an error")
+    }
+
+    /// Creates a generation and waits for it: [`create`](Client::create), then [`wait`](Client::wait).
+    ///
+    /// # Errors
+    ///
+    /// Those of the two.
+    pub fn generate(&self, request: &VideoRequest) -> Result<Video> {
+        self.wait(&self.create(request)?)
+    }
+
+    /// Opens a video: a reader of known length, for a progress bar or any sink.
+    ///
+    /// The file lies on another host, which never receives the key. Its URL has to be https (or on loopback).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NotSent`], [`Error::NoAnswer`],
+    /// [`Error::UnexpectedAnswer`] or [`Error::NotAVideo`].
+    pub fn open(&self, video: &Video) -> Result<Download> {
+        Download::open(self.api.clone(), video.clone())
+    }
+
+    /// Downloads a video to a file, and returns its length in bytes.
+    ///
+    /// The file is whole or absent: it is written beside its place, checked, synced and renamed, and replaces a file
+    /// that was there. A transfer that broke goes on where it broke; five attempts in a row without a new byte end it.
+    /// Silence for 30 s is a break, and so is less than 1 KiB/s. See [`save`](crate::save()) for what is not promised.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfinished`], which keeps the id; its source is that of [`open`](Client::open) or [`Error::Io`].
+    pub fn download(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
+        download::download(&self.api, video, path.as_ref())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base_url", &self.base_url).field("poll", &self.poll).finish_non_exhaustive()
+    }
+}
+
+/// The settings of a [`Client`], made by [`Client::builder`].
+#[derive(Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    key: String,
+    base_url: String,
+    endpoint: Endpoint,
+    poll: Poll,
+    user_agent: String,
+    limits: Limits,
+}
+
+impl ClientBuilder {
+    /// Sets the server. Only its scheme, host and port count. It has to be https, or http on loopback, and hold no
+    /// user name. Defaults to `https://api.aimlapi.com`.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into();
+        self
+    }
+
+    /// Sets which of the service's two paths is used. Defaults to [`Endpoint::Vendor`].
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// Sets how often and how long a generation's status is asked. Defaults to every 10 s for 1,000 s.
+    pub fn poll(mut self, poll: Poll) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// Sets what the client calls itself. Defaults to `kling-rs/` and the version of this library.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = name.into();
+        self
+    }
+
+    #[cfg(feature = "emulator")]
+    pub(crate) fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Builds the client. No byte is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`] if a setting cannot be used. The message never shows the key.
+    pub fn build(self) -> Result<Client> {
+        let invalid = |what, reason: &str| Error::InvalidConfig { what, reason: reason.to_owned() };
+        // A header takes visible ASCII (RFC 9110, 5.5); a key with anything else was copied wrongly.
+        let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !visible(&self.key) {
+            return Err(invalid("API key", "it is empty, or holds a space, a line break or a character beyond ASCII"));
+        }
+        if !self.user_agent.split(' ').all(visible) {
+            return Err(invalid("user agent", "it holds more than visible ASCII and single spaces"));
+        }
+        if self.poll.interval.is_zero() {
+            return Err(invalid("poll interval", "it is zero: the service would be asked without a pause"));
+        }
+        let url = Url::parse(&self.base_url).map_err(|reason| invalid("base URL", reason))?;
+        let http = Http::new(&url, &self.key, &self.user_agent, self.limits);
+        Ok(Client { api: Api::new(http, &url.origin(), self.endpoint), poll: self.poll, base_url: url.origin() })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The base URL is not checked yet, and may hold a password.
+        f.debug_struct("ClientBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("poll", &self.poll)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The value of the first variable that is set and not empty.
+fn first_variable(what: &'static str, names: [&'static str; 2]) -> Result<Option<String>> {
+    for name in names {
+        match env::var(name) {
+            Ok(value) if !value.is_empty() => return Ok(Some(value)),
+            Ok(_) | Err(VarError::NotPresent) => {}
+            Err(VarError::NotUnicode(_)) => {
+                return Err(Error::InvalidConfig { what, reason: format!("{name} is not valid Unicode") });
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,585 @@
+//! A stand-in for the service on a port of this machine: rehearse for nothing, and script what may go wrong.
+//!
+//! It needs the feature `emulator`, which adds no package. In `Cargo.toml`:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! kling = { version = "0.1", features = ["emulator"] }
+//! ```
+//!
+//! It validates requests as the service's schema does, serves both paths, `/v2/logs` and a real, playable test card that
+//! fits the request, and records what it was asked. The file lies on another port than the API, as the service's lies
+//! on another host. Each generation plays the same script of [`Step`]s.
+//!
+//! # Example: a user's own test
+//!
+//! ```
+//! use kling::emulator::{Emulator, Step};
+//! use kling::{Client, VideoRequest};
+//!
+//! fn length_of_the_trailer(client: &Client) -> kling::Result<u64> {
+//!     let video = client.generate(&VideoRequest::new("A trailer for a film about foxes"))?;
+//!     Ok(video.file_size.unwrap_or(0))
+//! }
+//!
+//! // The service is overloaded for a moment: nobody pays twice, and the trailer is made.
+//! let emulator = Emulator::script([Step::Queued, Step::Refuse(503), Step::Completed]);
+//! assert!(length_of_the_trailer(&emulator.client()).unwrap() > 0);
+//! assert_eq!(emulator.creates().len(), 1);
+//! assert_eq!(emulator.polls().len(), 3);
+//! ```
+//!
+//! # What it does not reproduce
+//!
+//! - Nothing of it was compared with the live service: it is written from the service's documents.
+//! - Time and price: a generation ends after so many polls, and costs the 120,000 credits of the documents' sample.
+//! - The key: any bearer key is good. There is no credit to run out of, and no rate limit, unless a step says so.
+//! - Models other than `klingai/v2.5-turbo/pro/text-to-video`, and what a prompt describes: the video is a test card.
+//! - TLS, proxies and HTTP/2. `Transfer-Encoding: chunked` in a request is refused with 411.
+//! - Prompts that the service's moderation would refuse.
+//!
+//! It is for tests and rehearsals on one machine: it is not hardened against hostile clients.
+
+mod server;
+mod service;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::server::{Reply, Request, Server, Then};
+use self::service::{Answer, Clip, Edition, MODEL};
+use crate::client::{Client, ClientBuilder};
+use crate::http::Limits;
+use crate::poll::Poll;
+use crate::random;
+
+/// One turn of a script: an answer, or a fault.
+///
+/// A fault strikes the answer that is due without it: for a create the id, for a status the finished video, for a file
+/// its bytes. A create counts as accepted, and has an id that its client may never see, unless the step refuses it for
+/// certain: a 4xx other than 408 and 409, any `Retry-After`, or [`Unread`](Step::Unread).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The status `queued`. For a create or a file: the answer that is due.
+    Queued,
+    /// The status `generating`. For a create or a file: the answer that is due.
+    Generating,
+    /// The answer that is due.
+    Completed,
+    /// The status `error`, with this message. The generation stays so.
+    Failed(String),
+    /// Another status word, and no video. `Word("completed")` is a video without a URL.
+    Word(String),
+
+    /// This HTTP status, with the service's envelope.
+    Refuse(u16),
+    /// This HTTP status and a `Retry-After` of this value, which need not be a number.
+    RefuseAfter(u16, String),
+    /// This HTTP status, with the HTML page of a gateway.
+    Html(u16),
+    /// 200 with these bytes as JSON.
+    Body(Vec<u8>),
+    /// 302 to this location.
+    Redirect(String),
+
+    /// The first bytes of the body, and the end, although a longer one was announced.
+    Cut(usize),
+    /// The same without an announced length: nothing says that the body is cut.
+    CutUnannounced(usize),
+    /// The first bytes of the body, and a reset.
+    ResetAfter(usize),
+    /// The first bytes of the body, and then nothing, until the client leaves.
+    StallAfter(usize),
+    /// The body byte by byte, with this pause.
+    Drip(Duration),
+    /// Nothing, until the client leaves.
+    Stall,
+    /// The end of the connection, after the request was read.
+    Close,
+    /// A reset, after the request was read.
+    Reset,
+    /// A reset, before the request was read.
+    Unread,
+
+    /// For a file: all of it with 200, although a range was asked for.
+    IgnoreRange,
+    /// For a file: a 206 that begins a byte later than asked for.
+    WrongRange,
+    /// For a file: another one lies there from here on, with an `ETag` of its own.
+    OtherFile,
+}
+
+impl Step {
+    fn accepts_a_create(&self) -> bool {
+        match self {
+            Step::Unread | Step::RefuseAfter(..) => false,
+            Step::Refuse(status) | Step::Html(status) => !matches!(status, 400..=407 | 410..=499),
+            _ => true,
+        }
+    }
+}
+
+/// One request that the emulator received.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Asked {
+    /// `GET` or `POST`.
+    pub method: String,
+    /// The path with its query.
+    pub target: String,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body, if it is JSON; else null.
+    pub body: Value,
+    /// The generation that it is about. For a create: the one that it began, `None` if it was refused.
+    pub generation_id: Option<String>,
+}
+
+impl Asked {
+    fn new(request: &Request, generation_id: Option<String>) -> Self {
+        Asked {
+            method: request.method.clone(),
+            target: request.target.clone(),
+            headers: request.headers.clone(),
+            body: serde_json::from_slice(&request.body).unwrap_or(Value::Null),
+            generation_id,
+        }
+    }
+
+    /// The value of the first header of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A service for rehearsals. It is shut down when it is dropped.
+pub struct Emulator {
+    api: Server,
+    // Dropped after the API, whose answers name it.
+    files: Server,
+    service: Arc<Service>,
+    patience: Duration,
+}
+
+impl Emulator {
+    /// Starts an emulator whose generations answer `queued`, then `generating`, then `completed`.
+    ///
+    /// # Panics
+    ///
+    /// If no port of loopback can be listened on; [`EmulatorBuilder::try_start`] returns that as an error.
+    pub fn start() -> Self {
+        Emulator::builder().start()
+    }
+
+    /// Starts an emulator whose generations answer with these steps, one a poll, and then `completed`.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Emulator::start).
+    pub fn script(steps: impl IntoIterator<Item = Step>) -> Self {
+        Emulator::builder().status(steps).start()
+    }
+
+    /// An emulator with scripts for creates, statuses and files.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder {
+            create: Vec::new(),
+            status: vec![Step::Queued, Step::Generating],
+            file: Vec::new(),
+            logs_after: 0,
+            patience: Duration::from_secs(5),
+            port: 0,
+        }
+    }
+
+    /// The scheme, host and port of the API, for any client.
+    pub fn base_url(&self) -> String {
+        self.api.origin()
+    }
+
+    /// A client of this emulator, which polls every 5 ms.
+    pub fn client(&self) -> Client {
+        self.client_builder().build().expect("the emulator's own URL and key are valid")
+    }
+
+    /// The settings of [`client`](Emulator::client), to be changed before it is built.
+    pub fn client_builder(&self) -> ClientBuilder {
+        let poll = Poll { interval: Duration::from_millis(5), deadline: Duration::from_secs(60) };
+        let limits = Limits {
+            connect: self.patience,
+            create: self.patience,
+            poll: self.patience,
+            stall: self.patience,
+            backoff: Duration::from_millis(1),
+        };
+        Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).limits(limits)
+    }
+
+    /// The creates so far, refused ones too.
+    pub fn creates(&self) -> Vec<Asked> {
+        self.service.state().creates.clone()
+    }
+
+    /// The status requests so far.
+    pub fn polls(&self) -> Vec<Asked> {
+        self.service.state().polls.clone()
+    }
+
+    /// The requests for files so far.
+    pub fn files(&self) -> Vec<Asked> {
+        self.service.state().files.clone()
+    }
+
+    /// How many connections were made to the API so far.
+    pub fn connections(&self) -> usize {
+        self.api.connections()
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulator").field("api", &self.api.origin()).field("files", &self.files.origin()).finish()
+    }
+}
+
+/// The scripts of an [`Emulator`], made by [`Emulator::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EmulatorBuilder {
+    create: Vec<Step>,
+    status: Vec<Step>,
+    file: Vec<Step>,
+    logs_after: usize,
+    patience: Duration,
+    port: u16,
+}
+
+impl EmulatorBuilder {
+    /// Sets the answers to the first creates, one each. All later ones are accepted.
+    pub fn create(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.create = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the answers to the first polls of each generation. All later ones say `completed`. Defaults to `queued`,
+    /// `generating`.
+    pub fn status(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.status = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the answers to the first requests for the file of each generation. All later ones get it.
+    pub fn file(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.file = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets how many looks into `/v2/logs` after a create do not show it yet: the service may show a generation only
+    /// when it has ended. Defaults to 0.
+    pub fn logs_after(mut self, looks: usize) -> Self {
+        self.logs_after = looks;
+        self
+    }
+
+    /// Sets how long a client of [`Emulator::client`] waits for a connection, an answer, or the next byte of a file,
+    /// so that a test of [`Step::Stall`] is short. Defaults to 5 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets the port of the API. Defaults to a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Starts the emulator.
+    ///
+    /// # Panics
+    ///
+    /// If the port cannot be listened on.
+    pub fn start(self) -> Emulator {
+        self.try_start().expect("a port of loopback can be listened on")
+    }
+
+    /// Starts the emulator.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says if the port cannot be listened on.
+    pub fn try_start(self) -> io::Result<Emulator> {
+        let patience = self.patience;
+        let port = self.port;
+        let service = Arc::new(Service { plan: self, state: Mutex::default() });
+        let files = Server::start(0, {
+            let service = Arc::clone(&service);
+            Arc::new(move |request| service.file(request))
+        })?;
+        let api = Server::start(port, {
+            let service = Arc::clone(&service);
+            let files = files.origin();
+            Arc::new(move |request| service.api(request, &files))
+        })?;
+        Ok(Emulator { api, files, service, patience })
+    }
+}
+
+/// What plays the scripts, and remembers.
+struct Service {
+    plan: EmulatorBuilder,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    creates: Vec<Asked>,
+    polls: Vec<Asked>,
+    files: Vec<Asked>,
+    generations: Vec<Generation>,
+    by_id: HashMap<String, usize>,
+    looks: usize,
+}
+
+struct Generation {
+    id: String,
+    client_request_id: Option<String>,
+    clip: &'static Clip,
+    polls: usize,
+    files: usize,
+    failed: Option<String>,
+    /// The number of looks into the logs when it was created.
+    looks: usize,
+}
+
+impl Service {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a request to the API.
+    fn api(&self, request: &Request, files: &str) -> Reply {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        if request.header("transfer-encoding").is_some() {
+            let reply = whole(&Answer::refusal(411, path, "A Content-Length is required"));
+            return Reply { then: Then::Close, ..reply };
+        }
+        let authorized = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        if authorized.is_none_or(|key| key.trim().is_empty()) {
+            return whole(&Answer::refusal(401, path, "No API key, or not a good one"));
+        }
+        match (request.method.as_str(), path, Edition::of(path)) {
+            ("POST", _, Some(_)) => self.create(request, path),
+            ("GET", _, Some(edition)) => self.status(request, path, query, edition, files),
+            ("GET", "/v2/logs", _) => self.logs(query),
+            (_, "/v2/logs", _) | (_, _, Some(_)) => whole(&Answer::refusal(405, path, "Method not allowed")),
+            _ => whole(&Answer::refusal(404, path, "No such path")),
+        }
+    }
+
+    fn create(&self, request: &Request, path: &str) -> Reply {
+        let mut state = self.state();
+        let body = match service::check(&request.body) {
+            Ok(body) => body,
+            Err(message) => {
+                state.creates.push(Asked::new(request, None));
+                return whole(&Answer::refusal(400, path, &message));
+            }
+        };
+        let step = self.plan.create.get(state.creates.len()).cloned().unwrap_or(Step::Queued);
+        let id = step.accepts_a_create().then(|| state.begin(request, &body));
+        state.creates.push(Asked::new(request, id.clone()));
+        let id = id.unwrap_or_default();
+        let word = if let Step::Word(word) = &step { word } else { "queued" };
+        let due = Answer::json(201, &service::underway(&id, word)).with("X-Inference-Id", id);
+        play(&step, due, path)
+    }
+
+    fn status(&self, request: &Request, path: &str, query: &str, edition: Edition, files: &str) -> Reply {
+        let Some(id) = parameter(query, "generation_id") else {
+            return whole(&Answer::refusal(400, path, "generation_id: Required"));
+        };
+        let mut state = self.state();
+        state.polls.push(Asked::new(request, Some(id.clone())));
+        let Some(&number) = state.by_id.get(&id) else {
+            return whole(&Answer::refusal(404, path, "No such generation"));
+        };
+        let generation = &mut state.generations[number];
+        let step = self.plan.status.get(generation.polls).cloned().unwrap_or(Step::Completed);
+        generation.polls += 1;
+        if let Step::Failed(message) = &step {
+            generation.failed = Some(message.clone());
+        }
+        let due = match (&generation.failed, &step) {
+            (Some(message), _) => service::failed(&id, message),
+            (None, Step::Queued) => service::underway(&id, "queued"),
+            (None, Step::Generating) => service::underway(&id, "generating"),
+            (None, Step::Word(word)) => service::underway(&id, word),
+            // The query stands for the signature of a real file's URL.
+            (None, _) => {
+                let url = format!("{files}/generations/{number}/output.mp4?signature=rehearsal");
+                service::completed(&id, edition, &url, generation.clip)
+            }
+        };
+        play(&step, Answer::json(200, &due), path)
+    }
+
+    fn logs(&self, query: &str) -> Reply {
+        let number = |name, default| parameter(query, name).and_then(|value| value.parse().ok()).unwrap_or(default);
+        let (limit, offset): (usize, usize) = (number("limit", 20), number("offset", 0));
+        let model = parameter(query, "model");
+        let mut state = self.state();
+        let looks = state.looks;
+        state.looks += 1;
+        let will_fail = self.plan.status.iter().any(|step| matches!(step, Step::Failed(_)));
+        let rows: Vec<Value> = state
+            .generations
+            .iter()
+            .rev()
+            .filter(|generation| looks >= generation.looks + self.plan.logs_after)
+            .filter(|_| model.as_deref().is_none_or(|model| model == MODEL))
+            .map(|generation| {
+                let credits = if will_fail { 0 } else { 120_000 };
+                json!({
+                    "created": "2026-01-01T00:00:00.000Z",
+                    "status": if will_fail { "failed" } else { "succeeded" },
+                    "origin": "api",
+                    "model": MODEL,
+                    "cost": { "usd": 0.0, "credits": credits },
+                    "tokens": 0,
+                    "request_id": generation.id.split(':').next(),
+                    "inference_id": generation.id,
+                    "client_request_id": generation.client_request_id,
+                })
+            })
+            .collect();
+        let total = rows.len();
+        let page: Vec<Value> = rows.into_iter().skip(offset).take(limit).collect();
+        let has_more = offset + page.len() < total;
+        let pagination = json!({ "limit": limit, "offset": offset, "total": total, "has_more": has_more });
+        whole(&Answer::json(200, &json!({ "data": page, "pagination": pagination })))
+    }
+
+    /// Answers a request for a file.
+    fn file(&self, request: &Request) -> Reply {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let number = path
+            .strip_prefix("/generations/")
+            .and_then(|rest| rest.strip_suffix("/output.mp4"))
+            .and_then(|number| number.parse::<usize>().ok());
+        let mut state = self.state();
+        let generation = number.and_then(|number| state.generations.get_mut(number));
+        let asked = Asked::new(request, generation.as_ref().map(|generation| generation.id.clone()));
+        let Some(generation) = generation.filter(|_| request.method == "GET") else {
+            state.files.push(asked);
+            return whole(&Answer::refusal(404, path, "No such file"));
+        };
+        let step = self.plan.file.get(generation.files).cloned().unwrap_or(Step::Completed);
+        generation.files += 1;
+        if step == Step::OtherFile {
+            generation.clip = generation.clip.other();
+        }
+        let clip = generation.clip;
+        state.files.push(asked);
+        let range = request.header("range");
+        let due = match (&step, range) {
+            (Step::IgnoreRange, _) => clip.answer(None, None),
+            (Step::WrongRange, Some(range)) => {
+                let first = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
+                clip.answer(Some(&format!("bytes={}-", first + 1)), None)
+            }
+            _ => clip.answer(range, request.header("if-range")),
+        };
+        play(&step, due, path)
+    }
+}
+
+impl State {
+    fn begin(&mut self, request: &Request, body: &Value) -> String {
+        let (a, b) = (random::bits(), random::bits());
+        let id = format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}:{MODEL}",
+            a >> 32,
+            a >> 16 & 0xffff,
+            a & 0xfff,
+            b >> 48 & 0xfff,
+            b & 0xffff_ffff_ffff
+        );
+        self.by_id.insert(id.clone(), self.generations.len());
+        self.generations.push(Generation {
+            id: id.clone(),
+            client_request_id: request.header("x-client-request-id").map(str::to_owned),
+            clip: Clip::fitting(body),
+            polls: 0,
+            files: 0,
+            failed: None,
+            looks: self.looks,
+        });
+        id
+    }
+}
+
+/// Plays one step on the answer that is due.
+fn play(step: &Step, due: Answer, path: &str) -> Reply {
+    let cut = |n: usize, then| {
+        let mut bytes = due.head(Some(due.body.len()));
+        bytes.extend_from_slice(&due.body[..n.min(due.body.len())]);
+        Reply { bytes, then }
+    };
+    let nothing = |then| Reply { bytes: Vec::new(), then };
+    match step {
+        Step::Refuse(status) => whole(&Answer::refusal(*status, path, "Refused by the script")),
+        Step::RefuseAfter(status, value) => {
+            whole(&Answer::refusal(*status, path, "Refused by the script").with("Retry-After", value))
+        }
+        Step::Html(status) => {
+            let page = format!("<html><body><h1>{status}</h1></body></html>");
+            whole(&Answer::new(*status, "text/html", page.into_bytes()))
+        }
+        Step::Body(bytes) => whole(&Answer::new(200, "application/json", bytes.clone())),
+        Step::Redirect(location) => whole(&Answer::new(302, "text/plain", Vec::new()).with("Location", location)),
+        Step::Cut(n) => cut(*n, Then::Close),
+        Step::CutUnannounced(n) => {
+            let mut bytes = due.head(None);
+            bytes.extend_from_slice(&due.body[..(*n).min(due.body.len())]);
+            Reply { bytes, then: Then::Close }
+        }
+        Step::ResetAfter(n) => cut(*n, Then::Reset),
+        Step::StallAfter(n) => cut(*n, Then::Stall),
+        Step::Drip(pause) => Reply { bytes: due.head(Some(due.body.len())), then: Then::Drip(due.body, *pause) },
+        Step::Stall => nothing(Then::Stall),
+        Step::Close => nothing(Then::Close),
+        Step::Reset | Step::Unread => nothing(Then::Reset),
+        _ => whole(&due),
+    }
+}
+
+fn whole(answer: &Answer) -> Reply {
+    let mut bytes = answer.head(Some(answer.body.len()));
+    bytes.extend_from_slice(&answer.body);
+    Reply { bytes, then: Then::Keep }
+}
+
+/// The value of a parameter of a query, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(known, _)| *known == name)?.1;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+            }
+            b'+' => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}

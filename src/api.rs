@@ -1,14 +1,13 @@
-//! The calls of the service, each sent once: create and status.
+//! The three calls of the service, each sent once: create, status and logs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Nature, Result, Setback};
-use crate::generation::{self, GenerationId, Malformed, Status};
+use crate::generation::{self, GenerationId, LogPage, Malformed, Status};
 use crate::http::{Answer, Fault, Http};
-use crate::poll::LONGEST_RETRY_AFTER;
 use crate::random;
-use crate::request::VideoRequest;
+use crate::request::{MODEL, VideoRequest};
 
 /// Which of the service's two paths is used. Both make the same videos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,14 +36,17 @@ pub(crate) struct Api(Arc<Inner>);
 
 struct Inner {
     http: Http,
-    /// Where both calls go to.
+    /// Where creates and questions for a status go to.
     url: String,
+    logs_url: String,
 }
 
 /// A create, ready to be sent.
 pub(crate) struct Draft {
     body: Vec<u8>,
-    pub(crate) client_request_id: String,
+    client_request_id: String,
+    /// The id was drawn here, and not given by the caller.
+    drawn: bool,
 }
 
 impl Draft {
@@ -52,17 +54,27 @@ impl Draft {
         request.check()?;
         let body = serde_json::to_vec(request)
             .map_err(|error| Error::InvalidRequest { field: "request".to_owned(), reason: error.to_string() })?;
-        let client_request_id = match request.chosen_client_request_id() {
-            Some(id) => id.to_owned(),
-            None => format!("kling-{:016x}{:016x}", random::bits(), random::bits()),
-        };
-        Ok(Draft { body, client_request_id })
+        let given = request.chosen_client_request_id().map(str::to_owned);
+        Ok(Draft { body, drawn: given.is_none(), client_request_id: given.unwrap_or_else(drawn_id) })
     }
+
+    /// Makes ready for another try, under an id of its own if that can be: the log row of a try that was refused must
+    /// not be taken for the fate of the next one.
+    pub(crate) fn renew(&mut self) {
+        if self.drawn {
+            self.client_request_id = drawn_id();
+        }
+    }
+}
+
+fn drawn_id() -> String {
+    format!("kling-{:016x}{:016x}", random::bits(), random::bits())
 }
 
 impl Api {
     pub(crate) fn new(http: Http, origin: &str, endpoint: Endpoint) -> Self {
-        Api(Arc::new(Inner { http, url: format!("{origin}{}", endpoint.path()) }))
+        let (url, logs_url) = (format!("{origin}{}", endpoint.path()), format!("{origin}/v2/logs"));
+        Api(Arc::new(Inner { http, url, logs_url }))
     }
 
     pub(crate) fn http(&self) -> &Http {
@@ -102,26 +114,54 @@ impl Api {
 
     /// Asks once how far a generation is, with `patience` for the answer.
     pub(crate) fn status(&self, id: &GenerationId, patience: Duration) -> Result<Status, Setback> {
-        let request = format!("GET {}", self.0.url);
-        let url = format!("{}?generation_id={}", self.0.url, percent_encoded(id.as_str()));
-        let answer = self.0.http.get(&url, patience).map_err(|fault| Setback {
-            nature: if fault.lasting { Nature::Lasting } else { Nature::Passing },
-            retry_after: None,
-            error: Error::NoAnswer { request: request.clone(), source: fault.cause },
-        })?;
-        match Verdict::on_status(answer.status) {
-            Verdict::Read => generation::status(&answer.body, id).map_err(|malformed| Setback {
-                nature: if matches!(malformed, Malformed::NoUrl) { Nature::NoUrl } else { Nature::Passing },
-                retry_after: answer.retry_after,
-                error: unexpected(request, answer, Some(malformed)),
-            }),
-            Verdict::Refused(nature) => Err(refused(request, &answer, nature)),
-            Verdict::Unknown => Err(Setback {
-                nature: if (300..400).contains(&answer.status) { Nature::Lasting } else { Nature::Passing },
-                retry_after: answer.retry_after,
-                error: unexpected(request, answer, None),
-            }),
+        let query = format!("generation_id={}", percent_encoded(id.as_str()));
+        self.get(&self.0.url, &query, patience, |body| generation::status(body, id))
+    }
+
+    /// Asks once for a page of the requests of the last 24 hours, newest first, as the documents' own sample does.
+    pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
+        let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(MODEL));
+        self.get(&self.0.logs_url, &query, self.0.http.limits.poll, generation::log_page)
+    }
+
+    /// The logs could be read, and make no sense.
+    pub(crate) fn odd_logs(&self, reason: &str) -> Error {
+        Error::UnexpectedAnswer {
+            request: format!("GET {}", self.0.logs_url),
+            status: 200,
+            body: String::new(),
+            source: Some(reason.into()),
         }
+    }
+
+    /// Asks once, and reads a good answer.
+    fn get<T>(
+        &self,
+        url: &str,
+        query: &str,
+        patience: Duration,
+        read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Setback> {
+        let request = format!("GET {url}");
+        let answer = match self.0.http.get(&format!("{url}?{query}"), patience) {
+            Ok(answer) => answer,
+            Err(Fault { lasting, cause, .. }) => {
+                let nature = if lasting { Nature::Lasting } else { Nature::Passing };
+                return Err(Setback { error: Error::NoAnswer { request, source: cause }, nature, retry_after: None });
+            }
+        };
+        let (nature, malformed) = match Verdict::on_get(answer.status) {
+            Verdict::Read => match read(&answer.body) {
+                Ok(read) => return Ok(read),
+                Err(malformed @ Malformed::NoUrl) => (Nature::NoUrl, Some(malformed)),
+                Err(malformed) => (Nature::Passing, Some(malformed)),
+            },
+            Verdict::Refused(nature) => return Err(refused(request, &answer, nature)),
+            // Following a redirect would hand the key to whoever is named there.
+            Verdict::Unknown if (300..400).contains(&answer.status) => (Nature::Lasting, None),
+            Verdict::Unknown => (Nature::Passing, None),
+        };
+        Err(Setback { nature, retry_after: answer.retry_after, error: unexpected(request, answer, malformed) })
     }
 }
 
@@ -138,13 +178,12 @@ enum Verdict {
 
 impl Verdict {
     fn on_create(status: u16, retry_after: Option<Duration>) -> Self {
-        let again = if retry_after > Some(LONGEST_RETRY_AFTER) { Nature::Lasting } else { Nature::Passing };
         match status {
             200..300 => Verdict::Read,
-            429 => Verdict::Refused(again),
+            429 => Verdict::Refused(Nature::Passing),
             // Only a service that names a time has looked at the request; a bare 503 may come from a gateway which
             // has passed it on.
-            503 if retry_after.is_some() => Verdict::Refused(again),
+            503 if retry_after.is_some() => Verdict::Refused(Nature::Passing),
             // A timeout and a conflict say that something may have begun.
             408 | 409 => Verdict::Unknown,
             400..500 => Verdict::Refused(Nature::Lasting),
@@ -152,7 +191,7 @@ impl Verdict {
         }
     }
 
-    fn on_status(status: u16) -> Self {
+    fn on_get(status: u16) -> Self {
         match status {
             200..300 => Verdict::Read,
             404 => Verdict::Refused(Nature::NotFound),
@@ -222,13 +261,10 @@ mod tests {
             (413, None, Refused(Lasting)),
             (422, None, Refused(Lasting)),
             (429, None, Refused(Passing)),
-            (429, Some(60), Refused(Passing)),
-            (429, Some(61), Refused(Lasting)),
             (500, Some(1), Unknown),
             (502, None, Unknown),
             (503, None, Unknown),
             (503, Some(0), Refused(Passing)),
-            (503, Some(86400), Refused(Lasting)),
             (504, None, Unknown),
         ];
         for (status, retry_after, verdict) in table {
@@ -237,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_asked_again_unless_the_service_said_no() {
+    fn a_question_is_asked_again_unless_the_service_said_no() {
         let table = [
             (200, Read),
             (301, Unknown),
@@ -254,7 +290,7 @@ mod tests {
             (503, Unknown),
         ];
         for (status, verdict) in table {
-            assert_eq!(Verdict::on_status(status), verdict, "{status}");
+            assert_eq!(Verdict::on_get(status), verdict, "{status}");
         }
     }
 

@@ -3,16 +3,16 @@
 use std::env::{self, VarError};
 use std::fmt;
 use std::path::Path;
-use std::thread;
 
 use crate::api::{Api, Draft, Endpoint};
 use crate::download::{self, Download};
-use crate::error::{Error, Nature, Result};
+use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
 use crate::http::{Http, Limits, Url};
-use crate::poll::{self, Poll};
-use crate::random;
+use crate::poll::Poll;
+use crate::recover;
 use crate::request::VideoRequest;
+use crate::retry::retry;
 use crate::watch::Watch;
 
 /// The provider's own SDK reads these, in this order.
@@ -130,21 +130,47 @@ impl Client {
     /// assert_eq!(emulator.creates().len(), 1);
     /// ```
     pub fn create(&self, request: &VideoRequest) -> Result<GenerationId> {
-        let draft = Draft::new(request)?;
-        let mut tries = 1;
-        loop {
-            let setback = match self.api.create(&draft) {
-                Ok(id) => return Ok(id),
-                Err(setback) if setback.nature == Nature::Passing => setback,
-                Err(setback) => return Err(setback.error),
-            };
-            let base = self.api.http().limits.backoff;
-            match poll::create_pause(tries, base, random::fraction(), setback.retry_after) {
-                Some(pause) => thread::sleep(pause),
-                None => return Err(setback.error),
-            }
-            tries += 1;
-        }
+        let mut draft = Draft::new(request)?;
+        retry(&self.api, || self.api.create(&draft).inspect_err(|_| draft.renew()))
+    }
+
+    /// Looks up a create whose answer was lost, by the id that [`Error::OutcomeUnknown`] tells, in the service's logs.
+    ///
+    /// `None` means that the logs do not show it, which is no proof that it was not accepted: the service documents
+    /// that the row of a video may appear only when its generation has ended, so look again after some minutes before
+    /// you pay again. The logs of the last 24 hours are read, as far as they are about
+    /// `klingai/v2.5-turbo/pro/text-to-video`, 100 rows a page and at most 200 pages a minute, which the service allows.
+    ///
+    /// All this was read in the service's documents of August 2026; nobody could try it against the live service.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotCharged`]: the logs say that it failed, and a failed request costs nothing.
+    /// - [`Error::InvalidRequest`]: it is no client request id.
+    /// - [`Error::NoAnswer`], [`Error::Refused`], [`Error::UnexpectedAnswer`]: the logs could not be read.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::{Error, VideoRequest};
+    ///
+    /// // The service accepts the create, and its answer is lost on the way.
+    /// let emulator = Emulator::builder().create([Step::Reset]).start();
+    /// let client = emulator.client();
+    /// let video = match client.generate(&VideoRequest::new("A fox in the snow")) {
+    ///     Err(Error::OutcomeUnknown { client_request_id, .. }) => {
+    ///         let id = client.recover(&client_request_id)?.expect("the logs show it");
+    ///         client.wait(&id)?
+    ///     }
+    ///     other => other?,
+    /// };
+    /// assert_eq!(video.duration, Some(5.0));
+    /// assert_eq!(emulator.creates().len(), 1);
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn recover(&self, client_request_id: &str) -> Result<Option<GenerationId>> {
+        recover::recover(&self.api, client_request_id)
     }
 
     /// Asks once how far a generation is. The answer comes within 30 s.

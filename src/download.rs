@@ -208,12 +208,12 @@ impl Download {
     /// Counts a broken attempt, and pauses before the next.
     fn broken(&mut self, error: Error, retry_after: Option<Duration>) -> Result<()> {
         self.fruitless += 1;
-        let asks_too_much = retry_after > Some(poll::LONGEST_RETRY_AFTER);
-        if self.fruitless >= FRUITLESS || self.attempts >= ATTEMPTS || asks_too_much {
-            return Err(error);
+        let tries = if self.attempts < ATTEMPTS { self.fruitless } else { FRUITLESS };
+        let base = self.api.http().limits.backoff;
+        match poll::retry_pause(tries, FRUITLESS, base, random::fraction(), retry_after) {
+            Some(pause) => thread::sleep(pause),
+            None => return Err(error),
         }
-        let pause = poll::backoff(self.fruitless, self.api.http().limits.backoff, random::fraction());
-        thread::sleep(pause.max(retry_after.unwrap_or_default()));
         Ok(())
     }
 

@@ -95,13 +95,22 @@ pub enum Error {
     /// The create may have been accepted, and paid for. It is never sent again by itself.
     #[error(
         "the create with client request id {client_request_id} may have been accepted and charged: \
-         look this id up in the service's logs before sending it again"
+         look this id up with `Client::recover` before sending it again"
     )]
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.
         client_request_id: String,
         /// What came instead of an answer: [`NoAnswer`](Error::NoAnswer) or [`UnexpectedAnswer`](Error::UnexpectedAnswer).
         source: Box<Error>,
+    },
+
+    /// The service's logs say that the create failed, which costs nothing. It can be sent again.
+    #[error(
+        "the service's logs say that the create with client request id {client_request_id} failed and was not charged: it can be sent again"
+    )]
+    NotCharged {
+        /// The `X-Client-Request-Id` that was looked up.
+        client_request_id: String,
     },
 
     /// One request got no answer. Ask again.

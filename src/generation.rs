@@ -321,6 +321,54 @@ pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed
     })
 }
 
+/// A page of the service's logs.
+#[derive(Deserialize)]
+pub(crate) struct LogPage {
+    #[serde(rename = "data")]
+    pub(crate) rows: Vec<LogRow>,
+    #[serde(default, deserialize_with = "lenient")]
+    pagination: Option<WirePagination>,
+}
+
+#[derive(Deserialize)]
+struct WirePagination {
+    #[serde(default, deserialize_with = "lenient")]
+    has_more: Option<bool>,
+}
+
+/// One request of the account.
+#[derive(Deserialize)]
+pub(crate) struct LogRow {
+    #[serde(default, deserialize_with = "lenient")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    client_request_id: Option<String>,
+    /// For an asynchronous generation the id that the create returned.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) inference_id: Option<GenerationId>,
+}
+
+impl LogPage {
+    pub(crate) fn has_more(&self) -> bool {
+        !self.rows.is_empty() && self.pagination.as_ref().and_then(|page| page.has_more) == Some(true)
+    }
+}
+
+impl LogRow {
+    pub(crate) fn is_of(&self, client_request_id: &str) -> bool {
+        self.client_request_id.as_deref() == Some(client_request_id)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status.as_deref() == Some("failed")
+    }
+}
+
+/// Reads a page of the logs.
+pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
+    serde_json::from_slice(body).map_err(Malformed::Json)
+}
+
 /// How the service explains a refusal.
 pub(crate) struct Envelope {
     pub(crate) message: String,

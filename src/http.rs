@@ -59,9 +59,10 @@ impl Url {
         if authority.as_str().contains('@') {
             return Err("it holds a user name or a password");
         }
-        let https = *scheme == Scheme::HTTPS;
+        let (https, http) = (*scheme == Scheme::HTTPS, *scheme == Scheme::HTTP);
         let url = Url(uri);
-        if !https && !(url.0.scheme() == Some(&Scheme::HTTP) && url.is_loopback()) {
+        let may_be_talked_to = https || (http && url.is_loopback());
+        if !may_be_talked_to {
             return Err("it is not https (http is for loopback alone)");
         }
         if https && !cfg!(any(feature = "rustls", feature = "native-tls")) {

@@ -12,7 +12,9 @@ mod http;
 mod mp4;
 mod poll;
 mod random;
+mod recover;
 mod request;
+mod retry;
 mod save;
 mod watch;
 

@@ -132,7 +132,7 @@ impl VideoRequest {
     /// answer is lost. Defaults to a random one, which [`Error::OutcomeUnknown`] tells.
     ///
     /// 1 to 128 characters of `A-Z a-z 0-9 . _ : -`; the service drops any other silently, so any other is refused
-    /// when the request is sent.
+    /// when the request is sent. Use an id for one create only: it is all that tells two rows of the logs apart.
     pub fn client_request_id(mut self, id: impl Into<String>) -> Self {
         self.client_request_id = Some(id.into());
         self
@@ -166,7 +166,7 @@ impl VideoRequest {
 }
 
 /// The alphabet of the service's tracing documents of August 2026.
-fn check_client_request_id(id: &str) -> Result<()> {
+pub(crate) fn check_client_request_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
     if (1..=128).contains(&id.len()) && id.chars().all(allowed) {
         return Ok(());

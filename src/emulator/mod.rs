@@ -40,6 +40,7 @@
 //!
 //! It is for tests and rehearsals on one machine: it is not hardened against hostile clients.
 
+mod clips;
 mod server;
 mod service;
 
@@ -51,8 +52,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::clips::Clip;
 use self::server::{Reply, Request, Server, Then};
-use self::service::{Answer, Clip, Edition, MODEL};
+use self::service::{Answer, Edition, MODEL};
 use crate::client::{Client, ClientBuilder};
 use crate::http::Limits;
 use crate::poll::Poll;

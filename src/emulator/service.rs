@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::clips::Clip;
+
 pub(super) const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
 
 /// An answer before anything goes wrong with it.
@@ -161,59 +163,3 @@ pub(super) fn completed(id: &str, edition: Edition, url: &str, clip: &Clip) -> V
     });
     json!({ "id": id, "status": "completed", "video": video, "error": null, "meta": { "usage": edition.usage() } })
 }
-
-/// A test card that fits a request.
-#[derive(Debug, PartialEq)]
-pub(super) struct Clip {
-    ratio: &'static str,
-    pub(super) seconds: u8,
-    pub(super) bytes: &'static [u8],
-}
-
-impl Clip {
-    /// The clip for the body of a create; what is not asked for is 16:9 and 5 s.
-    pub(super) fn fitting(request: &Value) -> &'static Clip {
-        let ratio = request["aspect_ratio"].as_str().unwrap_or("16:9");
-        let seconds = if matches!(&request["duration"], value if *value == 10 || *value == "10") { 10 } else { 5 };
-        CLIPS.iter().find(|clip| clip.ratio == ratio && clip.seconds == seconds).unwrap_or(&CLIPS[0])
-    }
-
-    /// Another one, for a file that changes on its server.
-    pub(super) fn other(&'static self) -> &'static Clip {
-        CLIPS.iter().find(|clip| *clip != self).unwrap_or(self)
-    }
-
-    pub(super) fn etag(&self) -> String {
-        format!("\"{}-{}\"", self.ratio, self.seconds)
-    }
-
-    /// Answers a request for the file, whole or from the middle on (RFC 9110, 14).
-    pub(super) fn answer(&self, range: Option<&str>, if_range: Option<&str>) -> Answer {
-        let total = self.bytes.len();
-        let answer = |status, bytes: &[u8]| {
-            Answer::new(status, "video/mp4", bytes.to_vec()).with("ETag", self.etag()).with("Accept-Ranges", "bytes")
-        };
-        let wanted = range.filter(|_| if_range.is_none_or(|etag| etag == self.etag())).and_then(|range| {
-            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-            let last = if last.is_empty() { total.checked_sub(1)? } else { last.parse().ok()? };
-            Some((first.parse::<usize>().ok()?, last.min(total.checked_sub(1)?)))
-        });
-        match wanted {
-            None => answer(200, self.bytes),
-            Some((first, last)) if first <= last => {
-                answer(206, &self.bytes[first..=last]).with("Content-Range", format!("bytes {first}-{last}/{total}"))
-            }
-            Some(_) => answer(416, b"").with("Content-Range", format!("bytes */{total}")),
-        }
-    }
-}
-
-/// What the service would have made: test cards that say that they are none of its videos.
-static CLIPS: [Clip; 6] = [
-    Clip { ratio: "16:9", seconds: 5, bytes: include_bytes!("clips/landscape-5.mp4") },
-    Clip { ratio: "16:9", seconds: 10, bytes: include_bytes!("clips/landscape-10.mp4") },
-    Clip { ratio: "9:16", seconds: 5, bytes: include_bytes!("clips/portrait-5.mp4") },
-    Clip { ratio: "9:16", seconds: 10, bytes: include_bytes!("clips/portrait-10.mp4") },
-    Clip { ratio: "1:1", seconds: 5, bytes: include_bytes!("clips/square-5.mp4") },
-    Clip { ratio: "1:1", seconds: 10, bytes: include_bytes!("clips/square-10.mp4") },
-];

@@ -1,0 +1,40 @@
+//! Looking up a create whose answer was lost.
+
+use std::thread;
+
+use crate::api::Api;
+use crate::error::{Error, Result};
+use crate::generation::GenerationId;
+use crate::request::check_client_request_id;
+use crate::retry::retry;
+
+/// More than an account makes in a day, 100 rows each. A server that always has more would be read for ever.
+const MOST_PAGES: usize = 1000;
+
+/// Finds the generation of a create in the logs.
+pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Option<GenerationId>> {
+    check_client_request_id(client_request_id)?;
+    let mut failed = false;
+    let mut offset = 0;
+    for _ in 0..MOST_PAGES {
+        let page = retry(api, || api.logs(offset))?;
+        for row in page.rows.iter().filter(|row| row.is_of(client_request_id)) {
+            match &row.inference_id {
+                _ if row.has_failed() => failed = true,
+                Some(id) => return Ok(Some(id.clone())),
+                // It was accepted, but the row does not say as what: not the same as no row.
+                None => return Err(api.odd_logs("the row of this create has no inference id")),
+            }
+        }
+        if !page.has_more() {
+            return match failed {
+                true => Err(Error::NotCharged { client_request_id: client_request_id.to_owned() }),
+                false => Ok(None),
+            };
+        }
+        offset += page.rows.len();
+        // 200 requests a minute are allowed: one every 300 ms.
+        thread::sleep(api.http().limits.backoff * 3 / 10);
+    }
+    Err(api.odd_logs("they have no end"))
+}

@@ -221,7 +221,7 @@ impl Download {
     fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, Setback> {
         let url = Url::parse(&self.video.url).map_err(|reason| self.lasting(self.not_sent(reason.into())))?;
         let from = if self.ranges_refused { 0 } else { self.position };
-        let answer = self.api.http().file(&url, from, self.etag.as_deref()).map_err(|fault| Setback {
+        let mut answer = self.api.http().file(&url, from, self.etag.as_deref()).map_err(|fault| Setback {
             nature: if fault.lasting { Nature::Lasting } else { Nature::Passing },
             error: if fault.lasting { self.not_sent(fault.cause) } else { self.no_answer(fault.cause) },
             retry_after: None,
@@ -234,7 +234,7 @@ impl Download {
             (200, _) if self.position == 0 => {
                 self.total = answer.length.or(self.video.file_size);
                 self.etag = answer.etag;
-                self.check_length()?;
+                self.check_length(&mut answer.body)?;
                 Ok(answer.body)
             }
             // A server without ranges sends all of it again.
@@ -250,7 +250,6 @@ impl Download {
             {
                 self.skip = 0;
                 self.total = Some(total);
-                self.check_length()?;
                 Ok(answer.body)
             }
             (200, _) => {
@@ -282,10 +281,17 @@ impl Download {
         }
     }
 
-    fn check_length(&self) -> Result<(), Setback> {
+    /// The service and the file's server have to agree on the length, where both tell it.
+    fn check_length(&self, body: &mut dyn Read) -> Result<(), Setback> {
         match (self.total, self.video.file_size) {
             (Some(total), Some(size)) if total != size => {
-                Err(self.lasting(self.not_a_video(format!("it has {total} bytes, and the service says {size}"))))
+                let mut head = Vec::new();
+                // That it is a page tells more than its length does.
+                let _ = body.take(8).read_to_end(&mut head);
+                let mut boxes = Boxes::default();
+                let found = boxes.follow(&head).and_then(|()| if head.len() < 8 { boxes.end(true) } else { Ok(()) });
+                let found = found.err().unwrap_or(format!("it has {total} bytes, and the service says {size}"));
+                Err(self.lasting(self.not_a_video(found)))
             }
             _ => Ok(()),
         }

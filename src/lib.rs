@@ -1,4 +1,47 @@
-#![doc = "Docs follow."]
+//! Turns a text prompt into a video file with Kling 2.5 Turbo Pro on the AI/ML API
+//! (`klingai/v2.5-turbo/pro/text-to-video`), and pays for it at most once. Blocking, with four dependencies.
+//!
+//! The types are the stages, the verbs of [`Client`] are the arrows:
+//!
+//! ```text
+//! VideoRequest --create--> GenerationId --status / watch / wait--> Status::Completed(Video) --open / download--> file
+//! ```
+//!
+//! [`generate`](Client::generate) is [`create`](Client::create) and [`wait`](Client::wait):
+//!
+//! ```
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("raccoon.mp4");
+//! use kling::VideoRequest;
+//! use kling::emulator::Emulator;
+//!
+//! // With a key in the environment: let client = kling::Client::from_env()?;
+//! let emulator = Emulator::start();
+//! let client = emulator.client();
+//!
+//! let video = client.generate(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"))?;
+//! let bytes = client.download(&video, &path)?;
+//! assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
+//! # Ok::<(), kling::Error>(())
+//! ```
+//!
+//! # What can go wrong, and what is promised
+//!
+//! - A create is never sent twice unless the first was certainly not accepted; otherwise it comes back as
+//!   [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
+//! - Every error after a create has the [`GenerationId`]: [`Error::generation_id`].
+//! - A poll that fails is a missed poll, not a failed generation; one deadline bounds the wait ([`Poll`]).
+//! - A video file is whole or absent: [`Client::download`], and [`save`] to show progress on the way.
+//! - The host of the file never receives the key, and no error shows it.
+//!
+//! # Features
+//!
+//! - `rustls` (default): TLS with Mozilla's root certificates.
+//! - `native-tls`: TLS and root certificates of the operating system; wins over `rustls`.
+//! - `platform-verifier`: rustls, trusting what the operating system trusts.
+//! - `socks-proxy`: SOCKS proxies.
+//! - `emulator`: a stand-in for the service, for tests and rehearsals. It adds no package.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
@@ -27,3 +70,7 @@ pub use poll::Poll;
 pub use request::{AspectRatio, Seconds, VideoRequest};
 pub use save::save;
 pub use watch::Watch;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -109,8 +109,6 @@ pub enum Step {
     /// A reset, before the request was read.
     Unread,
 
-    /// For a file: all of it with 200, although a range was asked for.
-    IgnoreRange,
     /// For a file: a 206 that begins a byte later than asked for.
     WrongRange,
     /// For a file: another one lies there from here on, with an `ETag` of its own.
@@ -194,6 +192,7 @@ impl Emulator {
             create: Vec::new(),
             status: vec![Step::Queued, Step::Generating],
             file: Vec::new(),
+            ranges: true,
             logs_after: 0,
             patience: Duration::from_secs(5),
             port: 0,
@@ -257,6 +256,7 @@ pub struct EmulatorBuilder {
     create: Vec<Step>,
     status: Vec<Step>,
     file: Vec<Step>,
+    ranges: bool,
     logs_after: usize,
     patience: Duration,
     port: u16,
@@ -279,6 +279,13 @@ impl EmulatorBuilder {
     /// Sets the answers to the first requests for the file of each generation. All later ones get it.
     pub fn file(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         self.file = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets whether files can be had from the middle on; if not, a `Range` is answered with 200 and all of the file.
+    /// Defaults to true.
+    pub fn ranges(mut self, ranges: bool) -> Self {
+        self.ranges = ranges;
         self
     }
 
@@ -372,14 +379,10 @@ impl Service {
             let reply = whole(&Answer::refusal(411, path, "A Content-Length is required"));
             return Reply { then: Then::Close, ..reply };
         }
-        let authorized = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        if authorized.is_none_or(|key| key.trim().is_empty()) {
-            return whole(&Answer::refusal(401, path, "No API key, or not a good one"));
-        }
         match (request.method.as_str(), path, Edition::of(path)) {
             ("POST", _, Some(_)) => self.create(request, path),
             ("GET", _, Some(edition)) => self.status(request, path, query, edition, files),
-            ("GET", "/v2/logs", _) => self.logs(query),
+            ("GET", "/v2/logs", _) => self.logs(request, path, query),
             (_, "/v2/logs", _) | (_, _, Some(_)) => whole(&Answer::refusal(405, path, "Method not allowed")),
             _ => whole(&Answer::refusal(404, path, "No such path")),
         }
@@ -387,13 +390,14 @@ impl Service {
 
     fn create(&self, request: &Request, path: &str) -> Reply {
         let mut state = self.state();
-        let body = match service::check(&request.body) {
-            Ok(body) => body,
-            Err(message) => {
-                state.creates.push(Asked::new(request, None));
-                return whole(&Answer::refusal(400, path, &message));
-            }
-        };
+        let body =
+            match service::check_key(request.header("authorization")).and_then(|()| service::check(&request.body)) {
+                Ok(body) => body,
+                Err((status, message)) => {
+                    state.creates.push(Asked::new(request, None));
+                    return whole(&Answer::refusal(status, path, &message));
+                }
+            };
         let step = self.plan.create.get(state.creates.len()).cloned().unwrap_or(Step::Queued);
         let id = step.accepts_a_create().then(|| state.begin(request, &body));
         state.creates.push(Asked::new(request, id.clone()));
@@ -404,11 +408,15 @@ impl Service {
     }
 
     fn status(&self, request: &Request, path: &str, query: &str, edition: Edition, files: &str) -> Reply {
-        let Some(id) = parameter(query, "generation_id") else {
+        let id = parameter(query, "generation_id");
+        let mut state = self.state();
+        state.polls.push(Asked::new(request, id.clone()));
+        if let Err((status, message)) = service::check_key(request.header("authorization")) {
+            return whole(&Answer::refusal(status, path, &message));
+        }
+        let Some(id) = id else {
             return whole(&Answer::refusal(400, path, "generation_id: Required"));
         };
-        let mut state = self.state();
-        state.polls.push(Asked::new(request, Some(id.clone())));
         let Some(&number) = state.by_id.get(&id) else {
             return whole(&Answer::refusal(404, path, "No such generation"));
         };
@@ -432,7 +440,10 @@ impl Service {
         play(&step, Answer::json(200, &due), path)
     }
 
-    fn logs(&self, query: &str) -> Reply {
+    fn logs(&self, request: &Request, path: &str, query: &str) -> Reply {
+        if let Err((status, message)) = service::check_key(request.header("authorization")) {
+            return whole(&Answer::refusal(status, path, &message));
+        }
         let number = |name, default| parameter(query, name).and_then(|value| value.parse().ok()).unwrap_or(default);
         let (limit, offset): (usize, usize) = (number("limit", 20), number("offset", 0));
         let model = parameter(query, "model");
@@ -489,9 +500,8 @@ impl Service {
         }
         let clip = generation.clip;
         state.files.push(asked);
-        let range = request.header("range");
+        let range = request.header("range").filter(|_| self.plan.ranges);
         let due = match (&step, range) {
-            (Step::IgnoreRange, _) => clip.answer(None, None),
             (Step::WrongRange, Some(range)) => {
                 let first = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
                 clip.answer(Some(&format!("bytes={}-", first + 1)), None)

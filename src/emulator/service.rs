@@ -94,11 +94,27 @@ impl Edition {
     }
 }
 
-/// Checks the body of a create against the schema. The error is the message of the 400.
-pub(super) fn check(body: &[u8]) -> Result<Value, String> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| format!("Invalid JSON: {error}"))?;
+/// The status and the message of a refusal.
+type Refusal = (u16, String);
+
+/// Any bearer key is good.
+pub(super) fn check_key(authorization: Option<&str>) -> Result<(), Refusal> {
+    match authorization.and_then(|value| value.strip_prefix("Bearer ")) {
+        Some(key) if !key.trim().is_empty() => Ok(()),
+        _ => Err((401, "No API key in the header Authorization: Bearer".to_owned())),
+    }
+}
+
+/// Checks the body of a create against the schema.
+pub(super) fn check(body: &[u8]) -> Result<Value, Refusal> {
+    let body = serde_json::from_slice(body).map_err(|error| (400, format!("Invalid JSON: {error}")))?;
+    check_fields(&body).map_err(|message| (400, message))?;
+    Ok(body)
+}
+
+fn check_fields(body: &Value) -> Result<(), String> {
     let Some(fields) = body.as_object() else {
-        return Err(format!("Expected object, received {}", kind(&body)));
+        return Err(format!("Expected object, received {}", kind(body)));
     };
     for name in ["model", "prompt"] {
         if !fields.contains_key(name) {
@@ -129,7 +145,7 @@ pub(super) fn check(body: &[u8]) -> Result<Value, String> {
         };
         result.map_err(|message| format!("{name}: {message}"))?;
     }
-    Ok(body)
+    Ok(())
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -1,0 +1,235 @@
+//! What goes over the wire, and what never does.
+
+mod support;
+
+use std::fs;
+
+use kling::emulator::{Asked, Emulator, Step};
+use kling::{
+    AspectRatio, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status, Usage, Video,
+    VideoRequest, Watch,
+};
+use serde_json::json;
+use support::{fox, millis, names, only_id};
+
+const KEY: &str = "canary-3f9a51c0";
+
+/// A client with a key that can be searched for.
+fn client_with_canary(emulator: &Emulator) -> Client {
+    let poll = Poll { interval: millis(5), ..Poll::default() };
+    Client::builder(KEY).base_url(emulator.base_url()).poll(poll).build().unwrap()
+}
+
+fn shows_the_key(asked: &Asked) -> bool {
+    format!("{asked:?}").contains(KEY)
+}
+
+#[test]
+fn a_create_is_the_body_of_the_contract_with_the_key_and_an_id() {
+    let emulator = Emulator::start();
+    let request = VideoRequest::new("A fox in the snow")
+        .aspect_ratio(AspectRatio::Square)
+        .duration(Seconds::Ten)
+        .negative_prompt("blur, text")
+        .cfg_scale(0.9)
+        .param("provider", "kling")
+        .client_request_id("fox-1");
+    client_with_canary(&emulator).create(&request).unwrap();
+
+    let create = emulator.creates().pop().unwrap();
+    assert_eq!((create.method.as_str(), create.target.as_str()), ("POST", "/v2/generate/video/kling/generation"));
+    assert_eq!(create.header("authorization"), Some("Bearer canary-3f9a51c0"));
+    assert_eq!(create.header("content-type"), Some("application/json"));
+    assert_eq!(create.header("x-client-request-id"), Some("fox-1"));
+    assert!(create.header("user-agent").unwrap().starts_with("kling-rs/"));
+    assert_eq!(
+        create.body,
+        json!({
+            "model": "klingai/v2.5-turbo/pro/text-to-video",
+            "prompt": "A fox in the snow",
+            "aspect_ratio": "1:1",
+            "duration": 10,
+            "negative_prompt": "blur, text",
+            "cfg_scale": 0.9,
+            "provider": "kling",
+        })
+    );
+}
+
+#[test]
+fn every_try_of_a_create_has_an_id_of_its_own_unless_the_caller_gave_one() {
+    let ids = |request: &VideoRequest| -> Vec<String> {
+        let emulator = Emulator::builder().create([Step::Refuse(429), Step::Refuse(429)]).start();
+        emulator.client().create(request).unwrap();
+        let id = |create: &Asked| create.header("x-client-request-id").unwrap().to_owned();
+        emulator.creates().iter().map(id).collect()
+    };
+    let [a, b, c] = ids(&fox()).try_into().unwrap();
+    assert!(a != b && b != c && a != c);
+    assert_eq!(ids(&fox().client_request_id("fox-1")), ["fox-1"; 3]);
+}
+
+#[test]
+fn an_id_is_encoded_in_the_query() {
+    let emulator = Emulator::start();
+    let id = client_with_canary(&emulator).generate(&fox()).unwrap().id;
+    assert!(id.as_str().contains(':') && id.as_str().contains('/'));
+    let encoded = id.as_str().replace(':', "%3A").replace('/', "%2F");
+    for poll in emulator.polls() {
+        assert_eq!(poll.target, format!("/v2/generate/video/kling/generation?generation_id={encoded}"));
+        assert_eq!(poll.header("authorization"), Some("Bearer canary-3f9a51c0"));
+    }
+}
+
+#[test]
+fn both_paths_make_the_same_video() {
+    for (endpoint, path) in
+        [(Endpoint::Vendor, "/v2/generate/video/kling/generation"), (Endpoint::Universal, "/v2/video/generations")]
+    {
+        let emulator = Emulator::start();
+        let client = emulator.client_builder().endpoint(endpoint).build().unwrap();
+        let video = client.generate(&fox()).unwrap();
+        assert!(emulator.creates()[0].target == path && emulator.polls()[0].target.starts_with(path));
+        assert_eq!(video.usage.unwrap().credits, Some(120_000.0));
+        assert_eq!(video.content_type.as_deref(), Some("video/mp4"));
+        assert_eq!(video.file_name.as_deref(), Some("output.mp4"));
+    }
+}
+
+#[test]
+fn the_key_never_reaches_the_host_of_the_file_nor_where_a_redirect_leads() {
+    let elsewhere = Emulator::start();
+    let file_elsewhere = elsewhere.client().generate(&fox()).unwrap().url;
+    let before = elsewhere.connections();
+    let emulator = Emulator::builder()
+        .status([Step::Redirect(elsewhere.base_url() + "/v2/generate/video/kling/generation")])
+        .file([Step::Redirect(file_elsewhere)])
+        .start();
+    let client = client_with_canary(&emulator);
+
+    let id = client.create(&fox()).unwrap();
+    client.wait(&id).unwrap_err();
+    assert_eq!(elsewhere.connections(), before, "an answer of the API is not redirected");
+
+    let video = client.wait(&id).unwrap();
+    client.open(&video).unwrap();
+    assert_eq!(elsewhere.files().len(), 1, "a file may be");
+    assert!(emulator.polls().iter().all(shows_the_key));
+    assert_eq!(emulator.files().len(), 1);
+    assert!(!emulator.files().iter().chain(&elsewhere.files()).any(shows_the_key));
+
+    let emulator = Emulator::builder().create([Step::Redirect(elsewhere.base_url())]).start();
+    client_with_canary(&emulator).create(&fox()).unwrap_err();
+    assert_eq!(elsewhere.connections(), before, "a create is not redirected");
+}
+
+#[test]
+fn the_key_and_the_signature_of_a_file_are_shown_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fox.mp4");
+    let mut shown = Vec::new();
+    let mut show = |text: String| shown.push(text);
+
+    show(format!("{:?}", Client::builder(KEY)));
+    show(format!("{:?}", Client::builder(format!("{KEY}\n")).build().unwrap_err()));
+    show(format!("{:?}", Client::builder(KEY).base_url(format!("https://user:{KEY}@h")).build().unwrap_err()));
+
+    let emulator = Emulator::builder()
+        .create([Step::Refuse(401), Step::Close])
+        .status([Step::Refuse(403), Step::Completed])
+        .file([Step::Refuse(400), Step::Html(200), Step::Close])
+        .start();
+    let client = client_with_canary(&emulator);
+    show(format!("{client:?}"));
+    for _ in 0..2 {
+        let error = client.create(&fox()).unwrap_err();
+        show(format!("{error} {error:?}"));
+    }
+    let id = client.create(&fox()).unwrap();
+    let watch = client.watch(&id);
+    show(format!("{watch:?}"));
+    show(format!("{:?}", client.wait(&id).unwrap_err()));
+    let video = client.wait(&id).unwrap();
+    assert!(video.url.contains("?signature=rehearsal"));
+    show(format!("{video:?} {:?}", Status::Completed(video.clone())));
+    for _ in 0..2 {
+        show(format!("{:?}", client.download(&video, &path).unwrap_err()));
+    }
+    show(format!("{:?}", client.open(&video).unwrap()));
+    client.download(&video, &path).unwrap();
+    assert_eq!(names(folder.path()), ["fox.mp4"]);
+    show(String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
+
+    for text in shown {
+        assert!(!text.contains(KEY) && !text.contains("signature"), "{text}");
+    }
+}
+
+#[test]
+fn polls_share_one_connection_and_a_create_has_its_own() {
+    let emulator = Emulator::script(vec![Step::Generating; 1000]);
+    let client = emulator.client();
+    let id = client.create(&fox()).unwrap();
+    assert_eq!(emulator.connections(), 1);
+    for _ in 0..1000 {
+        client.status(&id).unwrap();
+    }
+    assert_eq!(emulator.connections(), 2);
+    client.create(&fox()).unwrap();
+    client.create(&fox()).unwrap();
+    assert_eq!(emulator.connections(), 4);
+    // Clones share the connection.
+    client.clone().status(&id).unwrap();
+    assert_eq!(emulator.connections(), 4);
+}
+
+#[test]
+fn a_watch_gives_every_answer_and_then_ends() {
+    let emulator = Emulator::script([Step::Queued, Step::Html(502), Step::Word("waiting".to_owned())]);
+    let client = emulator.client();
+    let id = client.create(&fox()).unwrap();
+    let mut watch = client.watch(&id);
+    let words: Vec<String> = watch.by_ref().map(|update| update.unwrap().to_string()).collect();
+    assert_eq!(words, ["queued", "waiting", "completed"]);
+    assert!(watch.next().is_none());
+    assert_eq!(emulator.polls().len(), 4);
+}
+
+#[test]
+fn a_failed_generation_is_an_answer_of_a_watch_and_an_error_of_a_wait() {
+    let emulator = Emulator::script([Step::Failed("moderated".to_owned())]);
+    let client = emulator.client();
+    let id = client.create(&fox()).unwrap();
+    let updates: Vec<Status> = client.watch(&id).map(Result::unwrap).collect();
+    assert!(matches!(&updates[..], [Status::Failed(failure)] if failure.message == "moderated"), "{updates:?}");
+    assert!(matches!(client.generate(&fox()), Err(Error::Failed { .. })));
+}
+
+#[test]
+fn a_generation_can_be_gone_on_with_by_another_client() {
+    let emulator = Emulator::script(vec![Step::Queued; 1000]);
+    let poll = Poll { interval: millis(2), deadline: millis(20) };
+    let hasty = emulator.client_builder().poll(poll).build().unwrap();
+    let error = hasty.generate(&fox()).unwrap_err();
+    assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+
+    let written = error.generation_id().unwrap().to_string();
+    let read: GenerationId = written.parse().unwrap();
+    assert!(matches!(emulator.client().status(&read), Ok(Status::Queued)));
+}
+
+#[test]
+fn what_is_shared_between_threads_may_be() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Client>();
+    shared::<ClientBuilder>();
+    shared::<Download>();
+    shared::<Error>();
+    shared::<GenerationId>();
+    shared::<Status>();
+    shared::<Usage>();
+    shared::<Video>();
+    shared::<VideoRequest>();
+    shared::<Watch>();
+    assert!(size_of::<Error>() <= 128, "an error is moved through every Result: {} bytes", size_of::<Error>());
+}

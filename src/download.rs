@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::api::Api;
 use crate::error::{Cause, Error, Nature, Result, Setback};
 use crate::generation::{Status, Video, excerpt, without_query};
-use crate::http::{FileAnswer, Url};
+use crate::http::{FileAnswer, Url, read_cause};
 use crate::mp4::Boxes;
 use crate::poll;
 use crate::random;
@@ -149,7 +149,7 @@ impl Download {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.body = None;
-                    self.broken(self.no_answer(Box::new(error)), None)?;
+                    self.broken(self.no_answer(read_cause(error)), None)?;
                 }
             }
         }

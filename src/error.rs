@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// Nothing reached the service, so nothing was charged. Try again later.
-    #[error("{request} was not sent, so nothing was charged: check the connection and try again")]
+    #[error("{}", not_sent(request))]
     NotSent {
         /// The method and the URL without its query.
         request: String,
@@ -123,13 +123,13 @@ pub enum Error {
     },
 
     /// One request got an answer that does not say what was asked. Ask again.
-    #[error("{request} got an unexpected answer, {status}{}", excerpt(body))]
+    #[error("{request} got an unexpected answer, {status}{}", after_colon(body))]
     UnexpectedAnswer {
         /// The method and the URL without its query.
         request: String,
         /// The HTTP status.
         status: u16,
-        /// The first KiB of the body.
+        /// The first KiB of the body, on one line.
         body: String,
         /// Why the body could not be read, where that is the reason.
         source: Option<Cause>,
@@ -159,7 +159,7 @@ pub enum Error {
 
     /// The generation exists and its video was not received. Go on with its id: in this process, another one, on
     /// another day.
-    #[error("generation {id} exists, but its video was not received: go on with this id instead of paying again")]
+    #[error("generation {id} was not received: go on with this id instead of paying again")]
     Unfinished {
         /// The generation to go on with.
         id: GenerationId,
@@ -238,9 +238,7 @@ fn refusal(
     retry_after: Option<Duration>,
 ) -> String {
     let mut text = format!("the service refused {request} with {status}");
-    if !message.is_empty() {
-        text += &format!(": {message}");
-    }
+    text += &after_colon(message);
     if let Some(id) = request_id {
         text += &format!(" (request id {id})");
     }
@@ -254,13 +252,19 @@ fn refusal(
     text
 }
 
-fn excerpt(body: &str) -> String {
-    if body.is_empty() { String::new() } else { format!(": {}", body.escape_debug()) }
+fn not_sent(request: &str) -> String {
+    // Only a create can be charged.
+    let charged = if request.starts_with("POST") { ", so nothing was charged" } else { "" };
+    format!("{request} was not sent{charged}: check the connection and try again")
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 fn last_word(word: Option<&str>) -> String {
     match word {
-        Some(word) => format!(", the last status was \"{}\": it may still end, wait again", word.escape_debug()),
+        Some(word) => format!(", the last status was \"{word}\": it may still end, wait again"),
         None => ": no poll got a status".to_owned(),
     }
 }

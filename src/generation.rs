@@ -218,9 +218,10 @@ impl From<Option<Value>> for Failure {
     }
 }
 
-/// The first KiB of a text that somebody else wrote.
+/// The first KiB of a text that somebody else wrote, on one line: it ends up on terminals and in logs.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]).trim().to_owned()
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
+    text.trim().replace(char::is_control, " ")
 }
 
 /// An answer with a good status that does not say what was asked.
@@ -527,6 +528,7 @@ mod tests {
         );
         assert_eq!(read(r#"{"message":["a","b"],"statusCode":400}"#), (r#"["a","b"]"#.to_owned(), None));
         assert_eq!(read("<h1>403</h1>\n"), ("<h1>403</h1>".to_owned(), None));
+        assert_eq!(read("two\r\nlines \u{1b}[31m"), ("two  lines  [31m".to_owned(), None));
         assert_eq!(read(""), (String::new(), None));
         assert_eq!(read(&"x".repeat(5000)).0.len(), 1024);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, Response, Uri};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::error::Cause;
 use crate::generation::excerpt;
@@ -78,9 +78,13 @@ impl Url {
     }
 
     fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+        let is_localhost = self.0.host().is_some_and(|host| host.eq_ignore_ascii_case("localhost"));
+        is_localhost || self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    /// The address, if the host is one and not a name.
+    fn address(&self) -> Option<IpAddr> {
+        self.0.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// Where a `Location` leads, which may leave out what stays the same (RFC 9110, 10.2.2).
@@ -139,6 +143,7 @@ pub(crate) struct Http {
     creates: Agent,
     files: Agent,
     authorization: String,
+    api_has_a_name: bool,
     pub(crate) limits: Limits,
 }
 
@@ -165,6 +170,7 @@ impl Http {
             creates: direct(agent(0)).build().into(),
             files: agent(4).build().into(),
             authorization: format!("Bearer {key}"),
+            api_has_a_name: api.address().is_none(),
             limits,
         }
     }
@@ -190,15 +196,19 @@ impl Http {
 
     /// Sends one question, which is answered within `patience`.
     pub(crate) fn get(&self, url: &str, patience: Duration) -> Result<Answer, Fault> {
-        self.polls
-            .get(url)
-            .header("authorization", &self.authorization)
-            .config()
-            .timeout_global(Some(patience))
-            .build()
-            .call()
-            .map(read_answer)
-            .map_err(fault)
+        let config = self.polls.get(url).header("authorization", &self.authorization).config();
+        let config = if self.api_has_a_name {
+            config.timeout_global(Some(patience))
+        } else {
+            // To bound a name lookup, ureq spends a thread on each request. An address needs none: its head and its
+            // body are bounded one by one.
+            config
+                .timeout_resolve(None)
+                .timeout_connect(Some(patience.min(self.limits.connect)))
+                .timeout_recv_response(Some(patience))
+                .timeout_recv_body(Some(patience))
+        };
+        config.build().call().map(read_answer).map_err(fault)
     }
 
     /// Asks for a file from its byte `from` on, without the key, following at most 5 redirects to URLs that may be
@@ -295,8 +305,9 @@ fn fault(error: ureq::Error) -> Fault {
     let lasting = match &error {
         // Before the connection is made, this is TLS that does not trust the peer, or that the peer does not speak.
         ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        // Only its text tells a handshake that broke off from one that failed.
         #[cfg(feature = "native-tls")]
-        ureq::Error::NativeTls(_) => true,
+        ureq::Error::NativeTls(error) => !error.to_string().contains("EOF"),
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
         _ => false,
     };
@@ -307,11 +318,20 @@ fn lasting(reason: &'static str) -> Fault {
     Fault { maybe_sent: false, lasting: true, cause: reason.into() }
 }
 
+/// Why the body of a file could not be read on.
+pub(crate) fn read_cause(error: io::Error) -> Cause {
+    cause(error.into())
+}
+
 /// What a person should read of a ureq error, which has no `source` and may print a whole URL.
 fn cause(error: ureq::Error) -> Cause {
     match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the connection ended too early".into()
+        }
         ureq::Error::Io(error) => Box::new(error),
-        ureq::Error::Timeout(phase) => format!("it took too long ({phase})").into(),
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => "the connection took too long".into(),
+        ureq::Error::Timeout(_) => "the answer took too long".into(),
         ureq::Error::HostNotFound => "the host was not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "it is not a URL that can be asked".into(),
         ureq::Error::Protocol(error) => {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Nature, Result, Setback};
-use crate::generation::{self, GenerationId, LogPage, Malformed, Status};
-use crate::http::{Answer, Fault, Http};
+use crate::error::{Cause, Error, Result};
+use crate::generation::{GenerationId, Status};
+use crate::http::{Answer, Fault, Http, Limits, PostFault};
 use crate::random;
 use crate::request::{MODEL, VideoRequest};
+use crate::setback::{Nature, Setback};
+use crate::shown::excerpt;
+use crate::wire::{self, LogPage, Malformed};
 
 /// Which of the service's two paths is used. Both make the same videos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +61,7 @@ impl Draft {
         Ok(Draft { body, drawn: given.is_none(), client_request_id: given.unwrap_or_else(drawn_id) })
     }
 
-    /// Makes ready for another try, under an id of its own if that can be: the log row of a try that was refused must
-    /// not be taken for the fate of the next one.
+    /// Makes ready for another try, under an id of its own if that can be.
     pub(crate) fn renew(&mut self) {
         if self.drawn {
             self.client_request_id = drawn_id();
@@ -81,47 +83,49 @@ impl Api {
         &self.0.http
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.http.limits
+    }
+
     /// Sends a create once. A setback that is `Passing` was certainly not accepted.
     pub(crate) fn create(&self, draft: &Draft) -> Result<GenerationId, Setback> {
         let request = format!("POST {}", self.0.url);
-        let unknown = |error| Setback {
-            error: Error::OutcomeUnknown {
-                client_request_id: draft.client_request_id.clone(),
-                source: Box::new(error),
-            },
-            nature: Nature::Lasting,
-            retry_after: None,
+        let unknown = |error| {
+            let client_request_id = draft.client_request_id.clone();
+            Setback::new(Nature::Lasting, Error::OutcomeUnknown { client_request_id, source: Box::new(error) })
         };
         let answer = match self.0.http.post(&self.0.url, &draft.client_request_id, &draft.body) {
             Ok(answer) => answer,
-            Err(Fault { maybe_sent: true, cause, .. }) => {
-                return Err(unknown(Error::NoAnswer { request, source: cause }));
-            }
-            Err(Fault { lasting, cause, .. }) => {
-                let nature = if lasting { Nature::Lasting } else { Nature::Passing };
-                return Err(Setback { error: Error::NotSent { request, source: cause }, nature, retry_after: None });
+            Err(PostFault::MaybeSent(source)) => return Err(unknown(Error::NoAnswer { request, source })),
+            Err(PostFault::NotSent(Fault { nature, cause })) => {
+                return Err(Setback::new(nature, Error::NotSent { request, source: cause }));
             }
         };
         match Verdict::on_create(answer.status, answer.retry_after) {
             Verdict::Read => {
-                let read = generation::created(&answer.body);
-                read.map_err(|malformed| unknown(unexpected(request, answer, Some(malformed))))
+                let read = wire::created(&answer.body);
+                read.map_err(|malformed| unknown(unexpected(request, answer, Some(malformed.into()))))
             }
+            // A second try under the same id: the log row of the first one, which was refused, would be taken for the
+            // fate of the second.
+            Verdict::Refused(_) if !draft.drawn => Err(refused(request, &answer, Nature::Lasting)),
             Verdict::Refused(nature) => Err(refused(request, &answer, nature)),
             Verdict::Unknown => Err(unknown(unexpected(request, answer, None))),
         }
     }
 
     /// Asks once how far a generation is, with `patience` for the answer.
-    pub(crate) fn status(&self, id: &GenerationId, patience: Duration) -> Result<Status, Setback> {
+    pub(crate) fn status(&self, id: &GenerationId, patience: Duration) -> Result<Polled, Setback> {
         let query = format!("generation_id={}", percent_encoded(id.as_str()));
-        self.get(&self.0.url, &query, patience, |body| generation::status(body, id))
+        let (status, retry_after) = self.get(&self.0.url, &query, patience, |body| wire::status(body, id))?;
+        Ok(Polled { status, retry_after })
     }
 
     /// Asks once for a page of the requests of the last 24 hours, newest first, as the documents' own sample does.
     pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
         let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(MODEL));
-        self.get(&self.0.logs_url, &query, self.0.http.limits.poll, generation::log_page)
+        let (page, _) = self.get(&self.0.logs_url, &query, self.limits().poll, wire::log_page)?;
+        Ok(page)
     }
 
     /// The logs could be read, and make no sense.
@@ -134,35 +138,42 @@ impl Api {
         }
     }
 
-    /// Asks once, and reads a good answer.
+    /// Asks once, and reads a good answer and its `Retry-After`.
     fn get<T>(
         &self,
         url: &str,
         query: &str,
         patience: Duration,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<T, Setback> {
+    ) -> Result<(T, Option<Duration>), Setback> {
         let request = format!("GET {url}");
         let answer = match self.0.http.get(&format!("{url}?{query}"), patience) {
             Ok(answer) => answer,
-            Err(Fault { lasting, cause, .. }) => {
-                let nature = if lasting { Nature::Lasting } else { Nature::Passing };
-                return Err(Setback { error: Error::NoAnswer { request, source: cause }, nature, retry_after: None });
+            Err(Fault { nature, cause }) => {
+                return Err(Setback::new(nature, Error::NoAnswer { request, source: cause }));
             }
         };
-        let (nature, malformed) = match Verdict::on_get(answer.status) {
+        let (nature, cause) = match Verdict::on_get(answer.status) {
             Verdict::Read => match read(&answer.body) {
-                Ok(read) => return Ok(read),
-                Err(malformed @ Malformed::NoUrl) => (Nature::NoUrl, Some(malformed)),
-                Err(malformed) => (Nature::Passing, Some(malformed)),
+                Ok(read) => return Ok((read, answer.retry_after)),
+                Err(malformed @ Malformed::NoUrl) => (Nature::NoUrl, Some(malformed.into())),
+                Err(malformed) => (Nature::Passing, Some(malformed.into())),
             },
             Verdict::Refused(nature) => return Err(refused(request, &answer, nature)),
-            // Following a redirect would hand the key to whoever is named there.
-            Verdict::Unknown if (300..400).contains(&answer.status) => (Nature::Lasting, None),
+            Verdict::Unknown if (300..400).contains(&answer.status) => {
+                (Nature::Lasting, Some("a redirect is not followed: it would lead the key elsewhere".into()))
+            }
             Verdict::Unknown => (Nature::Passing, None),
         };
-        Err(Setback { nature, retry_after: answer.retry_after, error: unexpected(request, answer, malformed) })
+        let retry_after = answer.retry_after;
+        Err(Setback { nature, retry_after, error: unexpected(request, answer, cause) })
     }
+}
+
+/// The answer to one poll.
+pub(crate) struct Polled {
+    pub(crate) status: Status,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// What a status line says, before anybody reads the body.
@@ -194,7 +205,7 @@ impl Verdict {
     fn on_get(status: u16) -> Self {
         match status {
             200..300 => Verdict::Read,
-            404 => Verdict::Refused(Nature::NotFound),
+            404 => Verdict::Refused(Nature::Missing),
             429 => Verdict::Refused(Nature::Passing),
             408 | 409 | 425 => Verdict::Unknown,
             400..500 => Verdict::Refused(Nature::Lasting),
@@ -204,7 +215,7 @@ impl Verdict {
 }
 
 fn refused(request: String, answer: &Answer, nature: Nature) -> Setback {
-    let envelope = generation::refusal(&answer.body);
+    let envelope = wire::refusal(&answer.body);
     Setback {
         nature,
         retry_after: answer.retry_after,
@@ -219,13 +230,9 @@ fn refused(request: String, answer: &Answer, nature: Nature) -> Setback {
 }
 
 /// A body that did not arrive whole is the better reason than the JSON that it therefore is not.
-fn unexpected(request: String, answer: Answer, malformed: Option<Malformed>) -> Error {
-    Error::UnexpectedAnswer {
-        request,
-        status: answer.status,
-        body: generation::excerpt(&answer.body),
-        source: answer.cut.or(malformed.map(Into::into)),
-    }
+fn unexpected(request: String, answer: Answer, cause: Option<Cause>) -> Error {
+    let Answer { status, body, cut, .. } = answer;
+    Error::UnexpectedAnswer { request, status, body: excerpt(&body), source: cut.or(cause) }
 }
 
 /// All but the unreserved characters (RFC 3986, 2.3): a real id has `:` and `/` in it.
@@ -243,7 +250,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Nature::{Lasting, NotFound, Passing};
+    use Nature::{Lasting, Missing, Passing};
     use Verdict::{Read, Refused, Unknown};
 
     #[test]
@@ -280,7 +287,7 @@ mod tests {
             (400, Refused(Lasting)),
             (401, Refused(Lasting)),
             (403, Refused(Lasting)),
-            (404, Refused(NotFound)),
+            (404, Refused(Missing)),
             (408, Unknown),
             (409, Unknown),
             (422, Refused(Lasting)),

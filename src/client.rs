@@ -24,6 +24,9 @@ const BASE_VARIABLES: [&str; 2] = ["AIML_API_BASE", "AIMLAPI_API_BASE"];
 /// Cheap to clone; clones share their connections. It blocks the thread that calls it, and nothing else: it can be
 /// shared between threads, and be used in the blocking threads of an async runtime.
 ///
+/// It never logs. `ureq` does, through the `log` crate: at the level TRACE it shows all that goes over the wire, the key
+/// and the signatures of URLs too.
+///
 /// # Example
 ///
 /// ```
@@ -49,10 +52,10 @@ pub struct Client {
 impl Client {
     /// A client with the key of the environment variable `AIML_API_KEY`, else `AIMLAPI_API_KEY`.
     ///
-    /// `AIML_API_BASE`, else `AIMLAPI_API_BASE`, names another server, such as a
-    /// [rehearsal](crate::emulator); as in the provider's own SDK, only scheme, host and port of it count. A variable
-    /// that is empty counts as absent. Proxies come from `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`;
-    /// loopback never goes through one.
+    /// `AIML_API_BASE`, else `AIMLAPI_API_BASE`, names another server, such as an emulator; as in the provider's own
+    /// SDK, only scheme, host and port of it count. A variable that is empty counts as absent. Proxies come from
+    /// `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their names in lower case; loopback never goes
+    /// through one.
     ///
     /// # Errors
     ///
@@ -108,9 +111,10 @@ impl Client {
 
     /// Creates a generation, which costs money, and returns its id at once.
     ///
-    /// It is sent on a connection of its own, and sent again, at most twice, only when it was certainly not accepted:
-    /// nothing of it had left, or the service answered 429, or 503 with a `Retry-After`, of at most 60 s. In all, each
-    /// of the three tries ends after 60 s.
+    /// It is sent on a fresh connection, and at most twice more, only when it was certainly not accepted: its body had
+    /// not left, or the service answered 429, or 503 with a `Retry-After` of up to 60 s. Each try ends after 60 s.
+    /// After such an answer, a request with a [`client_request_id`](VideoRequest::client_request_id) of yours comes back
+    /// as refused instead: the logs could not tell two tries under one id apart.
     ///
     /// # Errors
     ///
@@ -182,7 +186,8 @@ impl Client {
     /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NoAnswer`], [`Error::UnexpectedAnswer`] or
     /// [`Error::Refused`].
     pub fn status(&self, id: &GenerationId) -> Result<Status> {
-        self.api.status(id, self.api.http().limits.poll).map_err(|setback| setback.error.of(id))
+        let polled = self.api.status(id, self.api.limits().poll);
+        polled.map(|polled| polled.status).map_err(|setback| setback.error.about(id))
     }
 
     /// Watches a generation: an iterator that gives each status, and sleeps between them.
@@ -247,8 +252,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NotSent`], [`Error::NoAnswer`],
-    /// [`Error::UnexpectedAnswer`] or [`Error::NotAVideo`].
+    /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NoAnswer`], also for a URL that may
+    /// not be asked, [`Error::UnexpectedAnswer`] or [`Error::NotAVideo`].
     pub fn open(&self, video: &Video) -> Result<Download> {
         Download::open(self.api.clone(), video.clone())
     }
@@ -330,13 +335,14 @@ impl ClientBuilder {
             return Err(invalid("API key", "it is empty, or holds a space, a line break or a character beyond ASCII"));
         }
         if !self.user_agent.split(' ').all(visible) {
-            return Err(invalid("user agent", "it holds more than visible ASCII and single spaces"));
+            return Err(invalid("user agent", "it is empty, or holds more than visible ASCII and single spaces"));
         }
         if self.poll.interval.is_zero() {
             return Err(invalid("poll interval", "it is zero: the service would be asked without a pause"));
         }
         let url = Url::parse(&self.base_url).map_err(|reason| invalid("base URL", reason))?;
-        let http = Http::new(&url, &self.key, &self.user_agent, self.limits);
+        let http =
+            Http::new(&url, &self.key, &self.user_agent, self.limits).map_err(|reason| invalid("proxy", reason))?;
         Ok(Client { api: Api::new(http, &url.origin(), self.endpoint), poll: self.poll, base_url: url.origin() })
     }
 }

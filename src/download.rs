@@ -6,14 +6,16 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::Api;
-use crate::error::{Cause, Error, Nature, Result, Setback};
-use crate::generation::{Status, Video, excerpt, without_query};
+use crate::api::{Api, Polled};
+use crate::error::{Cause, Error, Result};
+use crate::generation::{Status, Video};
 use crate::http::{FileAnswer, Url, read_cause};
 use crate::mp4::Boxes;
 use crate::poll;
 use crate::random;
 use crate::save::save;
+use crate::setback::{Nature, Setback};
+use crate::shown::{excerpt, without_query};
 
 /// The number of attempts in a row without a byte worth having that end a download.
 const FRUITLESS: u32 = 5;
@@ -98,7 +100,7 @@ impl Download {
             asked_afresh: false,
             end: None,
         };
-        download.connect().map_err(|error| error.of(&download.video.id))?;
+        download.connect().map_err(|error| error.about(&download.video.id))?;
         Ok(download)
     }
 
@@ -133,7 +135,7 @@ impl Download {
                     }
                 }
                 Ok(n) => {
-                    let stall = self.api.http().limits.stall;
+                    let stall = self.api.limits().stall;
                     if self.speed.is_too_low(n, asked.elapsed(), stall) {
                         self.body = None;
                         self.fruitless = self.fruitless_before;
@@ -199,7 +201,7 @@ impl Download {
                     return Ok(());
                 }
                 Err(Setback { error, nature: Nature::Passing, retry_after }) => self.broken(error, retry_after)?,
-                Err(Setback { error, nature: Nature::NotFound, .. }) if !self.asked_afresh => self.ask_afresh(error)?,
+                Err(Setback { error, nature: Nature::Missing, .. }) if !self.asked_afresh => self.ask_afresh(error)?,
                 Err(Setback { error, .. }) => return Err(error),
             }
         }
@@ -209,7 +211,7 @@ impl Download {
     fn broken(&mut self, error: Error, retry_after: Option<Duration>) -> Result<()> {
         self.fruitless += 1;
         let tries = if self.attempts < ATTEMPTS { self.fruitless } else { FRUITLESS };
-        let base = self.api.http().limits.backoff;
+        let base = self.api.limits().backoff;
         match poll::retry_pause(tries, FRUITLESS, base, random::fraction(), retry_after) {
             Some(pause) => thread::sleep(pause),
             None => return Err(error),
@@ -219,13 +221,13 @@ impl Download {
 
     /// Asks for the file once, from where it broke.
     fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, Setback> {
-        let url = Url::parse(&self.video.url).map_err(|reason| self.lasting(self.not_sent(reason.into())))?;
+        let url = Url::parse(&self.video.url).map_err(|reason| self.lasting(self.no_answer(reason.into())))?;
         let from = if self.ranges_refused { 0 } else { self.position };
-        let mut answer = self.api.http().file(&url, from, self.etag.as_deref()).map_err(|fault| Setback {
-            nature: if fault.lasting { Nature::Lasting } else { Nature::Passing },
-            error: if fault.lasting { self.not_sent(fault.cause) } else { self.no_answer(fault.cause) },
-            retry_after: None,
-        })?;
+        let mut answer = self
+            .api
+            .http()
+            .file(&url, from, self.etag.as_deref())
+            .map_err(|fault| Setback::new(fault.nature, self.no_answer(fault.cause)))?;
         let same_etag = match (&self.etag, &answer.etag) {
             (Some(known), Some(found)) => Some(known == found),
             _ => None,
@@ -261,7 +263,7 @@ impl Download {
                 self.ranges_refused = true;
                 Err(self.setback(Nature::Passing, answer))
             }
-            (401 | 402 | 403 | 404 | 410, _) => Err(self.setback(Nature::NotFound, answer)),
+            (401 | 402 | 403 | 404 | 410, _) => Err(self.setback(Nature::Missing, answer)),
             (408 | 409 | 425 | 429 | 500.., _) => Err(self.setback(Nature::Passing, answer)),
             _ => Err(self.setback(Nature::Lasting, answer)),
         }
@@ -269,8 +271,8 @@ impl Download {
 
     /// The URL has expired, or was wrong: the service may have another.
     fn ask_afresh(&mut self, refusal: Error) -> Result<()> {
-        match self.api.status(&self.video.id, self.api.http().limits.poll) {
-            Ok(Status::Completed(video)) => {
+        match self.api.status(&self.video.id, self.api.limits().poll) {
+            Ok(Polled { status: Status::Completed(video), .. }) => {
                 self.asked_afresh = true;
                 self.video = video;
                 Ok(())
@@ -314,7 +316,7 @@ impl Download {
     }
 
     fn lasting(&self, error: Error) -> Setback {
-        Setback { error, nature: Nature::Lasting, retry_after: None }
+        Setback::new(Nature::Lasting, error)
     }
 
     fn request(&self) -> String {
@@ -323,10 +325,6 @@ impl Download {
 
     fn shown_url(&self) -> String {
         without_query(&self.video.url)
-    }
-
-    fn not_sent(&self, cause: Cause) -> Error {
-        Error::NotSent { request: self.request(), source: cause }
     }
 
     fn no_answer(&self, cause: Cause) -> Error {
@@ -343,7 +341,7 @@ impl Read for Download {
         self.read_next(buf).map_err(|error| {
             self.body = None;
             self.end.get_or_insert(End::Broken);
-            io::Error::other(error.of(&self.video.id))
+            io::Error::other(error.about(&self.video.id))
         })
     }
 }
@@ -387,7 +385,7 @@ pub(crate) fn download(api: &Api, video: &Video, path: &Path) -> Result<u64> {
         match save(&mut download, path) {
             // Only a reader has to keep to the file that it began with.
             Err(_) if download.end == Some(End::Changed) && tries < FRUITLESS => {}
-            saved => return saved.map_err(|error| error.of(&video.id)),
+            saved => return saved.map_err(|error| error.about(&video.id)),
         }
     }
 }

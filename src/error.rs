@@ -68,8 +68,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// Nothing reached the service, so nothing was charged. Try again later.
-    #[error("{}", not_sent(request))]
+    /// A create did not reach the service, so nothing was charged. Try again later.
+    #[error("{request} was not sent, so nothing was charged: check the connection and try again")]
     NotSent {
         /// The method and the URL without its query.
         request: String,
@@ -77,7 +77,7 @@ pub enum Error {
         source: Cause,
     },
 
-    /// The service said no. Nothing was charged.
+    /// The service said no. A create that it refuses is not charged.
     #[error("{}", refusal(request, *status, message, request_id.as_deref(), *retry_after))]
     Refused {
         /// The method and the URL without its query.
@@ -106,7 +106,7 @@ pub enum Error {
 
     /// The service's logs say that the create failed, which costs nothing. It can be sent again.
     #[error(
-        "the service's logs say that the create with client request id {client_request_id} failed and was not charged: it can be sent again"
+        "the logs say that the create with client request id {client_request_id} failed and was not charged: it can be sent again"
     )]
     NotCharged {
         /// The `X-Client-Request-Id` that was looked up.
@@ -145,7 +145,7 @@ pub enum Error {
     },
 
     /// The generation did not end in time. It still runs: wait again.
-    #[error("no end within {deadline:?} and {polls} polls{}", last_word(last_status.as_deref()))]
+    #[error("no end within {deadline:?}, asked {polls} times{}", last_word(last_status.as_deref()))]
     DeadlineExceeded {
         /// The deadline that was set.
         deadline: Duration,
@@ -159,7 +159,7 @@ pub enum Error {
 
     /// The generation exists and its video was not received. Go on with its id: in this process, another one, on
     /// another day.
-    #[error("generation {id} was not received: go on with this id instead of paying again")]
+    #[error("no video of generation {id} yet: go on with this id instead of paying again")]
     Unfinished {
         /// The generation to go on with.
         id: GenerationId,
@@ -210,7 +210,7 @@ impl Error {
     }
 
     /// Adds the id of a generation that exists, unless the error has it already.
-    pub(crate) fn of(self, id: &GenerationId) -> Error {
+    pub(crate) fn about(self, id: &GenerationId) -> Error {
         if self.generation_id().is_some() {
             return self;
         }
@@ -220,10 +220,16 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
+        let mut said = self.to_string();
+        f.write_str(&said)?;
         let mut source = self.source();
         while let Some(cause) = source {
-            write!(f, "\n  because: {cause}")?;
+            // Some errors of the system say what their own cause says.
+            let says = cause.to_string();
+            if says != said {
+                write!(f, "\n  because: {says}")?;
+            }
+            said = says;
             source = cause.source();
         }
         Ok(())
@@ -252,12 +258,6 @@ fn refusal(
     text
 }
 
-fn not_sent(request: &str) -> String {
-    // Only a create can be charged.
-    let charged = if request.starts_with("POST") { ", so nothing was charged" } else { "" };
-    format!("{request} was not sent{charged}: check the connection and try again")
-}
-
 fn after_colon(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
@@ -265,28 +265,6 @@ fn after_colon(text: &str) -> String {
 fn last_word(word: Option<&str>) -> String {
     match word {
         Some(word) => format!(", the last status was \"{word}\": it may still end, wait again"),
-        None => ": no poll got a status".to_owned(),
+        None => ": no answer told a status".to_owned(),
     }
-}
-
-/// What one failed try means for the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nature {
-    /// It passes: the same may be asked again.
-    Passing,
-    /// Asking the same again ends the same way, or would be wrong.
-    Lasting,
-    /// The service does not know the generation, or not yet.
-    NotFound,
-    /// The service says completed, and does not say where the video is.
-    NoUrl,
-}
-
-/// One try that failed.
-#[derive(Debug)]
-pub(crate) struct Setback {
-    pub(crate) error: Error,
-    pub(crate) nature: Nature,
-    /// How long the server asks to wait.
-    pub(crate) retry_after: Option<Duration>,
 }

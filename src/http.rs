@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, Response, Uri};
-use ureq::{Agent, Body, SendBody, Timeout};
+use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::Cause;
-use crate::generation::excerpt;
+use crate::setback::Nature;
+use crate::shown::excerpt;
 
 /// More than any documented answer by a factor of a thousand.
 const LONGEST_ANSWER: u64 = 1024 * 1024;
@@ -52,12 +53,20 @@ pub(crate) struct Url(Uri);
 impl Url {
     /// Reads a URL with the parser that will connect to it, so that the two cannot disagree about the host.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        if !text.contains("://") {
+            return Err("it has to begin with https://");
+        }
         let uri: Uri = text.parse().map_err(|_| "it is not a URL")?;
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err("it is not an absolute URL");
+        let (Some(scheme), Some(authority), Some(host)) = (uri.scheme(), uri.authority(), uri.host()) else {
+            return Err("it is not a URL");
         };
         if authority.as_str().contains('@') {
             return Err("it holds a user name or a password");
+        }
+        // The parser lets ports pass that are none, and then leaves them out.
+        let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+        if host.is_empty() || authority.as_str() != format!("{host}{port}") {
+            return Err("its host or its port is none");
         }
         let (https, http) = (*scheme == Scheme::HTTPS, *scheme == Scheme::HTTP);
         let url = Url(uri);
@@ -84,18 +93,23 @@ impl Url {
 
     /// The address, if the host is one and not a name.
     fn address(&self) -> Option<IpAddr> {
-        self.0.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+        let host = self.0.host()?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        bare.parse().ok()
     }
 
     /// Where a `Location` leads, which may leave out what stays the same (RFC 9110, 10.2.2).
     fn join(&self, location: &str) -> Result<Self, &'static str> {
         let path = self.0.path();
-        let absolute = if location.contains("://") {
+        let begins_with_a_scheme = location.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
+        let absolute = if begins_with_a_scheme {
             location.to_owned()
         } else if location.starts_with("//") {
             format!("{}:{location}", self.0.scheme_str().unwrap_or_default())
         } else if location.starts_with('/') {
             self.origin() + location
+        } else if location.starts_with('?') {
+            self.origin() + path + location
         } else {
             format!("{}{}{location}", self.origin(), &path[..=path.rfind('/').unwrap_or(0)])
         };
@@ -116,11 +130,16 @@ pub(crate) struct Answer {
 /// Why one request brought no answer.
 #[derive(Debug)]
 pub(crate) struct Fault {
-    /// Whether the service may have got the whole request.
-    pub(crate) maybe_sent: bool,
-    /// Whether the next try would end the same way: a certificate that is not trusted.
-    pub(crate) lasting: bool,
+    /// `Lasting` for a peer that cannot be trusted, `Passing` for all else.
+    pub(crate) nature: Nature,
     pub(crate) cause: Cause,
+}
+
+/// Why one create brought no answer, and whether the service may have got it.
+#[derive(Debug)]
+pub(crate) enum PostFault {
+    NotSent(Fault),
+    MaybeSent(Cause),
 }
 
 /// What came back from one request for a file. Its body has yet to be read.
@@ -142,47 +161,55 @@ pub(crate) struct Http {
     polls: Agent,
     creates: Agent,
     files: Agent,
-    authorization: String,
+    proxy: Option<Proxy>,
+    key: String,
     api_has_a_name: bool,
     pub(crate) limits: Limits,
 }
 
 impl Http {
-    pub(crate) fn new(api: &Url, key: &str, user_agent: &str, limits: Limits) -> Self {
-        let agent = |idle: usize| {
+    /// The error says why the proxy of the environment cannot be used.
+    pub(crate) fn new(api: &Url, key: &str, user_agent: &str, limits: Limits) -> Result<Self, &'static str> {
+        let proxy = Proxy::try_from_env();
+        let is_socks = |proxy: &Proxy| !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        // ureq without its SOCKS support goes past such a proxy, straight to the service.
+        if !cfg!(feature = "socks-proxy") && !api.is_loopback() && proxy.as_ref().is_some_and(is_socks) {
+            return Err("a SOCKS proxy needs kling's feature socks-proxy");
+        }
+        let agent = |proxy: Option<Proxy>, idle: usize| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .max_idle_connections(idle)
                 .user_agent(user_agent)
+                .proxy(proxy)
                 .timeout_resolve(Some(limits.connect))
                 .timeout_connect(Some(limits.connect));
             #[cfg(any(feature = "rustls", feature = "native-tls"))]
             let config = config.tls_config(tls());
-            config
+            config.build().into()
         };
-        // Loopback never goes through a proxy: the proxy's own loopback is another machine's.
-        let direct =
-            |config: ureq::config::ConfigBuilder<_>| if api.is_loopback() { config.proxy(None) } else { config };
-        Http {
-            polls: direct(agent(4)).build().into(),
+        let api_proxy = unless_loopback(proxy.as_ref(), api);
+        Ok(Http {
+            polls: agent(api_proxy.clone(), 4),
             // A pooled connection that died in the meantime would leave the outcome unknown for nothing.
-            creates: direct(agent(0)).build().into(),
-            files: agent(4).build().into(),
-            authorization: format!("Bearer {key}"),
+            creates: agent(api_proxy, 0),
+            files: agent(proxy.clone(), 4),
+            proxy,
+            key: key.to_owned(),
             api_has_a_name: api.address().is_none(),
             limits,
-        }
+        })
     }
 
     /// Sends one create.
-    pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Answer, Fault> {
+    pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Answer, PostFault> {
         // ureq sends the head first and pulls the body afterwards: a body that was not pulled has not left.
         let mut noted = Noted { body, pulled: false };
         let answer = self
             .creates
             .post(url)
-            .header("authorization", &self.authorization)
+            .header("authorization", format!("Bearer {}", self.key))
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
             .header("x-client-request-id", client_request_id)
@@ -190,13 +217,16 @@ impl Http {
             .timeout_global(Some(self.limits.create))
             .build()
             .send(SendBody::from_reader(&mut noted));
-        let maybe_sent = noted.pulled;
-        answer.map(read_answer).map_err(|error| Fault { maybe_sent, ..fault(error) })
+        match answer {
+            Ok(answer) => Ok(self.read(answer)),
+            Err(error) if noted.pulled => Err(PostFault::MaybeSent(cause(error))),
+            Err(error) => Err(PostFault::NotSent(fault(error))),
+        }
     }
 
     /// Sends one question, which is answered within `patience`.
     pub(crate) fn get(&self, url: &str, patience: Duration) -> Result<Answer, Fault> {
-        let config = self.polls.get(url).header("authorization", &self.authorization).config();
+        let config = self.polls.get(url).header("authorization", format!("Bearer {}", self.key)).config();
         let config = if self.api_has_a_name {
             config.timeout_global(Some(patience))
         } else {
@@ -208,7 +238,7 @@ impl Http {
                 .timeout_recv_response(Some(patience))
                 .timeout_recv_body(Some(patience))
         };
-        config.build().call().map(read_answer).map_err(fault)
+        config.build().call().map(|answer| self.read(answer)).map_err(fault)
     }
 
     /// Asks for a file from its byte `from` on, without the key, following at most 5 redirects to URLs that may be
@@ -236,11 +266,36 @@ impl Http {
         }
         let config = request
             .config()
+            .proxy(unless_loopback(self.proxy.as_ref(), url))
             .timeout_recv_response(Some(self.limits.stall))
             .timeout_recv_body(Some(LONGEST_BODY))
             .timeout_per_read(Some(self.limits.stall));
-        let config = if url.is_loopback() { config.proxy(None) } else { config };
         config.build().call()
+    }
+
+    fn read(&self, mut answer: Response<Body>) -> Answer {
+        let mut body = Vec::new();
+        let read = answer.body_mut().as_reader().take(LONGEST_ANSWER + 1).read_to_end(&mut body);
+        let cut = match read {
+            Err(error) => Some(read_cause(error)),
+            Ok(n) if n as u64 > LONGEST_ANSWER => Some("it is longer than 1 MiB".into()),
+            Ok(_) => None,
+        };
+        hide(&mut body, self.key.as_bytes());
+        Answer { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()), body, cut }
+    }
+}
+
+/// A gateway that dumps the request into its error page would put the key into ours.
+fn hide(body: &mut [u8], key: &[u8]) {
+    // A key of a few letters, as a test may have one, would be found in words.
+    if key.len() < 8 {
+        return;
+    }
+    for at in 0..body.len().saturating_sub(key.len() - 1) {
+        if body[at..].starts_with(key) {
+            body[at..at + key.len()].fill(b'*');
+        }
     }
 }
 
@@ -266,15 +321,9 @@ impl Read for Noted<'_> {
     }
 }
 
-fn read_answer(mut answer: Response<Body>) -> Answer {
-    let mut body = Vec::new();
-    let read = answer.body_mut().as_reader().take(LONGEST_ANSWER + 1).read_to_end(&mut body);
-    let cut = match read {
-        Err(error) => Some(cause(error.into())),
-        Ok(n) if n as u64 > LONGEST_ANSWER => Some("it is longer than 1 MiB".into()),
-        Ok(_) => None,
-    };
-    Answer { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()), body, cut }
+/// The loopback of a proxy is another machine's.
+fn unless_loopback(proxy: Option<&Proxy>, url: &Url) -> Option<Proxy> {
+    proxy.filter(|_| !url.is_loopback()).cloned()
 }
 
 fn read_file_answer(answer: Response<Body>) -> FileAnswer {
@@ -302,20 +351,27 @@ fn content_range(value: &str) -> Option<(u64, u64)> {
 }
 
 fn fault(error: ureq::Error) -> Fault {
-    let lasting = match &error {
-        // Before the connection is made, this is TLS that does not trust the peer, or that the peer does not speak.
-        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
-        // Only its text tells a handshake that broke off from one that failed.
+    let nature = if distrusts(&error) { Nature::Lasting } else { Nature::Passing };
+    Fault { nature, cause: cause(error) }
+}
+
+fn lasting(reason: &'static str) -> Fault {
+    Fault { nature: Nature::Lasting, cause: reason.into() }
+}
+
+/// Whether TLS does not trust the peer, or the peer does not speak it. Only the text tells that from a connection that
+/// broke, or that an overloaded peer ended with an alert.
+fn distrusts(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let text = error.to_string();
+            text.contains("peer certificate") || text.contains("corrupt message")
+        }
         #[cfg(feature = "native-tls")]
         ureq::Error::NativeTls(error) => !error.to_string().contains("EOF"),
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
         _ => false,
-    };
-    Fault { maybe_sent: false, lasting, cause: cause(error) }
-}
-
-fn lasting(reason: &'static str) -> Fault {
-    Fault { maybe_sent: false, lasting: true, cause: reason.into() }
+    }
 }
 
 /// Why the body of a file could not be read on.
@@ -348,10 +404,14 @@ mod tests {
     #[test]
     fn only_https_and_loopback_may_be_talked_to() {
         let refused = [
-            ("", "it is not a URL"),
-            ("/v.mp4", "it is not an absolute URL"),
-            ("cdn.example/v.mp4", "it is not a URL"),
-            ("//cdn.example/v.mp4", "it is not an absolute URL"),
+            ("", "it has to begin with https://"),
+            ("/v.mp4", "it has to begin with https://"),
+            ("cdn.example/v.mp4", "it has to begin with https://"),
+            ("//cdn.example/v.mp4", "it has to begin with https://"),
+            ("http://127.0.0.1:99999/", "its host or its port is none"),
+            ("http://127.0.0.1:/", "its host or its port is none"),
+            ("https://:8443/", "its host or its port is none"),
+            ("http://[::1]x/", "its host or its port is none"),
             ("http://cdn.example/v.mp4", "it is not https (http is for loopback alone)"),
             ("http://127.0.0.1.example/", "it is not https (http is for loopback alone)"),
             ("http://localhost.example/", "it is not https (http is for loopback alone)"),
@@ -385,11 +445,26 @@ mod tests {
             ("//127.0.0.1:2/d", "http://127.0.0.1:2/d"),
             ("/d?e", "http://127.0.0.1:1/d?e"),
             ("d", "http://127.0.0.1:1/a/d"),
+            ("?e", "http://127.0.0.1:1/a/b?e"),
+            ("/d?from=https://cdn.example/", "http://127.0.0.1:1/d?from=https://cdn.example/"),
         ];
         for (location, target) in table {
             assert_eq!(base.join(location).unwrap(), Url::parse(target).unwrap(), "{location}");
         }
         assert!(base.join("http://cdn.example/").is_err());
+    }
+
+    #[test]
+    fn a_key_that_comes_back_is_hidden() {
+        let hidden = |body: &str, key: &str| {
+            let mut body = body.as_bytes().to_vec();
+            hide(&mut body, key.as_bytes());
+            String::from_utf8(body).unwrap()
+        };
+        assert_eq!(hidden("bad key: Bearer sk-123456", "sk-123456"), "bad key: Bearer *********");
+        assert_eq!(hidden("sk-123456sk-123456", "sk-123456"), "*".repeat(18));
+        assert_eq!(hidden("short", "a-longer-key"), "short");
+        assert_eq!(hidden("a fox", "a"), "a fox");
     }
 
     #[test]

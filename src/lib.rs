@@ -59,7 +59,10 @@ mod recover;
 mod request;
 mod retry;
 mod save;
+mod setback;
+mod shown;
 mod watch;
+mod wire;
 
 pub use api::Endpoint;
 pub use client::{Client, ClientBuilder};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Nature;
+use crate::setback::Nature;
 
 /// How often the status of a generation is asked, and for how long.
 ///
@@ -19,8 +19,8 @@ use crate::error::Nature;
 pub struct Poll {
     /// The pause between an answer and the next question. Defaults to 10 s, as in the service's own sample.
     pub interval: Duration,
-    /// How long after the first question the last one is asked. Defaults to 1,000 s, as in the service's own sample,
-    /// which took about 160 s.
+    /// How long after the first question the last one is asked; its answer may take up to 1 s more. Defaults to
+    /// 1,000 s, as in the service's own sample, which took about 160 s.
     pub deadline: Duration,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn ends_the_wait(nature: Nature, elapsed: Duration, without_url: u32)
         Nature::Passing => false,
         Nature::Lasting => true,
         // A generation may be known to one machine of the service and not yet to the next.
-        Nature::NotFound => elapsed >= Duration::from_secs(60),
+        Nature::Missing => elapsed >= Duration::from_secs(60),
         Nature::NoUrl => without_url > 3,
     }
 }
@@ -140,9 +140,9 @@ mod tests {
         let table = [
             (Nature::Passing, 999, 0, false),
             (Nature::Lasting, 0, 0, true),
-            (Nature::NotFound, 0, 0, false),
-            (Nature::NotFound, 59, 0, false),
-            (Nature::NotFound, 60, 0, true),
+            (Nature::Missing, 0, 0, false),
+            (Nature::Missing, 59, 0, false),
+            (Nature::Missing, 60, 0, true),
             (Nature::NoUrl, 999, 3, false),
             (Nature::NoUrl, 0, 4, true),
         ];

@@ -18,23 +18,23 @@ pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Option<Gener
     let mut offset = 0;
     for _ in 0..MOST_PAGES {
         let page = retry(api, || api.logs(offset))?;
-        for row in page.rows.iter().filter(|row| row.is_of(client_request_id)) {
-            match &row.inference_id {
+        for row in page.rows_of(client_request_id) {
+            match row.generation_id() {
                 _ if row.has_failed() => failed = true,
                 Some(id) => return Ok(Some(id.clone())),
                 // It was accepted, but the row does not say as what: not the same as no row.
                 None => return Err(api.odd_logs("the row of this create has no inference id")),
             }
         }
-        if !page.has_more() {
-            return match failed {
-                true => Err(Error::NotCharged { client_request_id: client_request_id.to_owned() }),
-                false => Ok(None),
-            };
+        if page.is_last() {
+            if failed {
+                return Err(Error::NotCharged { client_request_id: client_request_id.to_owned() });
+            }
+            return Ok(None);
         }
-        offset += page.rows.len();
+        offset += page.len();
         // 200 requests a minute are allowed: one every 300 ms.
-        thread::sleep(api.http().limits.backoff * 3 / 10);
+        thread::sleep(api.limits().backoff * 3 / 10);
     }
     Err(api.odd_logs("they have no end"))
 }

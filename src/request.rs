@@ -44,6 +44,7 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 /// );
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[must_use]
 pub struct VideoRequest {
     model: String,
     prompt: String,
@@ -64,7 +65,7 @@ pub struct VideoRequest {
 impl VideoRequest {
     /// A request for a video of what the prompt describes: the scene, the subject, the action.
     ///
-    /// A prompt without a visible character is refused when the request is sent.
+    /// A prompt of white space alone is refused when the request is sent.
     pub fn new(prompt: impl Into<String>) -> Self {
         VideoRequest {
             model: MODEL.to_owned(),
@@ -78,7 +79,7 @@ impl VideoRequest {
         }
     }
 
-    /// Sets the shape of the picture. The service defaults to what its documents do not say.
+    /// Sets the shape of the picture. The service does not document its default.
     pub fn aspect_ratio(mut self, ratio: AspectRatio) -> Self {
         self.aspect_ratio = Some(ratio);
         self

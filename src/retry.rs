@@ -3,9 +3,10 @@
 use std::thread;
 
 use crate::api::Api;
-use crate::error::{Nature, Result, Setback};
+use crate::error::Result;
 use crate::poll;
 use crate::random;
+use crate::setback::{Nature, Setback};
 
 /// How often something is tried outside a wait.
 const TRIES: u32 = 3;
@@ -18,7 +19,7 @@ pub(crate) fn retry<T>(api: &Api, mut attempt: impl FnMut() -> Result<T, Setback
             Ok(done) => return Ok(done),
             Err(setback) => setback,
         };
-        let pause = poll::retry_pause(tries, TRIES, api.http().limits.backoff, random::fraction(), retry_after);
+        let pause = poll::retry_pause(tries, TRIES, api.limits().backoff, random::fraction(), retry_after);
         match pause {
             Some(pause) if nature == Nature::Passing => thread::sleep(pause),
             _ => return Err(error),

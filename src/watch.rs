@@ -4,10 +4,11 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::Api;
-use crate::error::{Error, Nature, Result, Setback};
+use crate::api::{Api, Polled};
+use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status};
 use crate::poll::{self, Poll};
+use crate::setback::{Nature, Setback};
 
 /// An iterator over the updates of one generation, made by [`Client::watch`](crate::Client::watch).
 ///
@@ -54,23 +55,23 @@ impl Watch {
     /// Asks once. `None` if the answer is no update.
     fn turn(&mut self) -> Option<Result<Status>> {
         let first_poll = *self.first_poll.get_or_insert_with(Instant::now);
-        let patience = self.poll.patience(first_poll.elapsed(), self.api.http().limits.poll);
+        let patience = self.poll.patience(first_poll.elapsed(), self.api.limits().poll);
         self.polls = self.polls.saturating_add(1);
         let (item, retry_after) = match self.api.status(&self.id, patience) {
-            Ok(status) => {
+            Ok(Polled { status, retry_after }) => {
                 if status.is_finished() {
                     self.next = Next::Nothing;
                     return Some(Ok(status));
                 }
                 self.last_status = Some(status.to_string());
                 self.last_error = None;
-                (Some(Ok(status)), None)
+                (Some(Ok(status)), retry_after)
             }
             Err(Setback { error, nature, retry_after }) => {
                 self.without_url += u32::from(nature == Nature::NoUrl);
                 if poll::ends_the_wait(nature, first_poll.elapsed(), self.without_url) {
                     self.next = Next::Nothing;
-                    return Some(Err(error.of(&self.id)));
+                    return Some(Err(error.about(&self.id)));
                 }
                 self.last_error = Some(Box::new(error));
                 (None, retry_after)
@@ -90,7 +91,7 @@ impl Watch {
             last_status: self.last_status.take(),
             source: self.last_error.take(),
         };
-        error.of(&self.id)
+        error.about(&self.id)
     }
 }
 

@@ -102,7 +102,7 @@ fn video(builder: EmulatorBuilder, steps: Vec<Step>) -> (Emulator, Client, Video
     // Only what is silent has to be given up on; all else may take its time on a busy machine.
     let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Drip(_)));
     let patience = millis(if silent { 150 } else { 5000 });
-    let emulator = builder.status([]).file(steps).patience(patience).start();
+    let emulator = builder.status([]).file(steps).client_timeout(patience).start();
     let client = emulator.client();
     let video = client.generate(&fox()).expect("nothing goes wrong before the file");
     (emulator, client, video)
@@ -242,14 +242,14 @@ fn an_expired_url_is_asked_for_afresh_once() {
 
 #[test]
 fn redirects_are_followed_five_times() {
-    let target = || Redirect("output.mp4?hop".to_owned());
+    let target = || Redirect(302, "output.mp4?hop".to_owned());
     let (emulator, client, video) = video(Emulator::builder(), vec![target(); 5]);
     io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap();
     assert_eq!(emulator.files().len(), 6);
 
     let (emulator, client, video) = self::video(Emulator::builder(), vec![target(); 9]);
     let error = client.open(&video).unwrap_err();
-    assert!(matches!(cause(&error), Error::NotSent { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
     assert_eq!(emulator.files().len(), 6);
 }
 
@@ -269,13 +269,13 @@ fn a_url_that_may_not_be_talked_to_is_refused_before_connecting() {
         let client = emulator.client();
         let video = client.generate(&fox()).unwrap();
         let error = client.open(&video).unwrap_err();
-        assert!(matches!(cause(&error), Error::NotSent { .. }), "{url}: {error:?}");
+        assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{url}: {error:?}");
 
-        let (_emulator, client, video) = self::video(Emulator::builder(), vec![Redirect(url.to_owned()); 2]);
+        let (_emulator, client, video) = self::video(Emulator::builder(), vec![Redirect(302, url.to_owned()); 2]);
         let redirected = client.open(&video);
         // A relative URL is a good redirect, and only there.
         if url.contains("://") {
-            assert!(matches!(cause(&redirected.unwrap_err()), Error::NotSent { .. }), "{url}");
+            assert!(matches!(cause(&redirected.unwrap_err()), Error::NoAnswer { .. }), "{url}");
         }
     }
 }
@@ -289,7 +289,7 @@ fn a_file_server_that_cannot_be_trusted_ends_the_download_at_once() {
     let client = emulator.client();
     let video = client.generate(&fox()).unwrap();
     let error = client.open(&video).unwrap_err();
-    assert!(matches!(cause(&error), Error::NotSent { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
     assert_eq!(plain.connections(), 1);
 }
 

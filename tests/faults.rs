@@ -42,7 +42,7 @@ fn huge() -> Step {
 }
 
 /// Only what is silent has to be given up on; all else may take its time on a busy machine.
-fn patience(steps: &[Step]) -> Duration {
+fn client_timeout(steps: &[Step]) -> Duration {
     let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Drip(_)));
     millis(if silent { 100 } else { 5000 })
 }
@@ -95,7 +95,7 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
         ("503, Retry-After 86400", vec![after(503, "86400")], Refused(503, 1)),
         ("503, Retry-After garbage", vec![after(503, "soon")], Unknown),
         ("503, Retry-After a date", vec![after(503, "Wed, 21 Oct 2026 07:28:00 GMT")], Unknown),
-        ("a redirect", vec![Redirect("/v2/elsewhere".to_owned())], Unknown),
+        ("a redirect", vec![Redirect(302, "/v2/elsewhere".to_owned())], Unknown),
         ("429, and then a lost answer", vec![Refuse(429), Close], Unknown),
     ]
 }
@@ -103,7 +103,7 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
 #[test]
 fn creating_ends_as_the_table_says() {
     for (fault, steps, ends) in create_column() {
-        let emulator = Emulator::builder().create(steps.clone()).patience(patience(&steps)).start();
+        let emulator = Emulator::builder().create(steps.clone()).client_timeout(client_timeout(&steps)).start();
         let result = emulator.client().create(&fox());
         let tries = emulator.creates().len();
         assert!(accepted(&emulator) <= 1, "{fault}: paid twice");
@@ -127,7 +127,7 @@ fn creating_ends_as_the_table_says() {
 
 #[test]
 fn what_never_left_is_not_sent_after_three_tries() {
-    let emulator = Emulator::builder().patience(millis(100)).start();
+    let emulator = Emulator::builder().client_timeout(millis(100)).start();
     let silent = RawServer::silent();
     let hangs_up = RawServer::start(drop);
     let table = [
@@ -215,7 +215,7 @@ fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
         ("429, Retry-After -1", vec![after(429, "-1")], Miss),
         ("429, Retry-After garbage", vec![after(429, "soon")], Miss),
         ("429, Retry-After a date", vec![after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Miss),
-        ("a redirect", vec![Redirect("/v2/elsewhere".to_owned())], Ends(1)),
+        ("a redirect", vec![Redirect(302, "/v2/elsewhere".to_owned())], Ends(1)),
         ("the word waiting", vec![Word("waiting".to_owned())], Miss),
         ("the word active", vec![Word("active".to_owned())], Miss),
         ("a word nobody knows", vec![Word("dreaming".to_owned())], Miss),
@@ -236,7 +236,7 @@ fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
 #[test]
 fn waiting_ends_as_the_table_says() {
     for (fault, steps, ends) in status_column() {
-        let emulator = Emulator::builder().patience(patience(&steps)).status(steps).start();
+        let emulator = Emulator::builder().client_timeout(client_timeout(&steps)).status(steps).start();
         let client = emulator.client();
         let id = client.create(&fox()).expect(fault);
         let result = client.wait(&id);
@@ -259,7 +259,7 @@ fn waiting_ends_as_the_table_says() {
 
 #[test]
 fn a_connection_that_cannot_be_made_is_a_missed_poll_until_the_deadline() {
-    let emulator = Emulator::builder().patience(millis(50)).start();
+    let emulator = Emulator::builder().client_timeout(millis(50)).start();
     let silent = RawServer::silent();
     let table = [
         ("refused", format!("http://127.0.0.1:{}", closed_port())),
@@ -331,10 +331,10 @@ fn a_client_that_would_be_unsafe_is_not_built() {
             Client::builder("key").base_url("https://user:word@api.example"),
             "invalid base URL: it holds a user name or a password",
         ),
-        (Client::builder("key").base_url("api.example"), "invalid base URL: it is not an absolute URL"),
+        (Client::builder("key").base_url("api.example"), "invalid base URL: it has to begin with https://"),
         (
             Client::builder("key").user_agent("a\r\nb: c"),
-            "invalid user agent: it holds more than visible ASCII and single spaces",
+            "invalid user agent: it is empty, or holds more than visible ASCII and single spaces",
         ),
         (
             Client::builder("key").poll(Poll { interval: millis(0), ..Poll::default() }),

@@ -25,7 +25,9 @@ fn any_step(rng: &mut Rng) -> Step {
         7 => Step::RefuseAfter(status, rng.choice(["0", "-1", "86400", "soon"]).unwrap().to_owned()),
         8 => Step::Html(rng.choice([200, 500, 502]).unwrap()),
         9 => Step::Body(rng.choice(["", "null", "{}", "[[[[", "{\"id\":7}", "\u{fffd}"]).unwrap().as_bytes().to_vec()),
-        10 => Step::Redirect(rng.choice(["/elsewhere", "http://192.0.2.1/", "output.mp4", ""]).unwrap().to_owned()),
+        10 => {
+            Step::Redirect(302, rng.choice(["/elsewhere", "http://192.0.2.1/", "output.mp4", ""]).unwrap().to_owned())
+        }
         11 => Step::Cut(n % 200),
         12 => Step::Cut(n),
         13 => Step::CutUnannounced(n % 200),

@@ -93,7 +93,7 @@ fn a_peer_that_cannot_be_trusted_gets_nothing_and_is_not_tried_again() {
             let mut video = emulator.client().generate(&fox()).unwrap();
             video.url = format!("https://localhost:{}/output.mp4", server.port);
             let error = emulator.client().open(&video).unwrap_err();
-            assert!(matches!(cause(&error), Error::NotSent { .. }), "{fault}: {error:?}");
+            assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{fault}: {error:?}");
             assert_eq!(server.connections(), 3, "{fault}: a download ends at once");
             println!("{fault}: {error:?}");
         }

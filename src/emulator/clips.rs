@@ -16,7 +16,7 @@ impl Clip {
     /// The clip for the body of a create; what is not asked for is 16:9 and 5 s.
     pub(super) fn fitting(request: &Value) -> &'static Clip {
         let ratio = request["aspect_ratio"].as_str().unwrap_or("16:9");
-        let seconds = if matches!(&request["duration"], value if *value == 10 || *value == "10") { 10 } else { 5 };
+        let seconds = if request["duration"] == "10" || request["duration"].as_f64() == Some(10.0) { 10 } else { 5 };
         CLIPS.iter().find(|clip| clip.ratio == ratio && clip.seconds == seconds).unwrap_or(&CLIPS[0])
     }
 
@@ -38,7 +38,9 @@ impl Clip {
         let wanted = range.filter(|_| if_range.is_none_or(|etag| etag == self.etag())).and_then(|range| {
             let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
             let last = if last.is_empty() { total.checked_sub(1)? } else { last.parse().ok()? };
-            Some((first.parse::<usize>().ok()?, last.min(total.checked_sub(1)?)))
+            // A range that ends before it begins counts as absent.
+            let first = first.parse::<usize>().ok().filter(|first| *first <= last || *first >= total)?;
+            Some((first, last.min(total.checked_sub(1)?)))
         });
         match wanted {
             None => answer(200, self.bytes),

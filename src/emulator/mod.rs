@@ -35,7 +35,9 @@
 //! - Time and price: a generation ends after so many polls, and costs the 120,000 credits of the documents' sample.
 //! - The key: any bearer key is good. There is no credit to run out of, and no rate limit, unless a step says so.
 //! - Models other than `klingai/v2.5-turbo/pro/text-to-video`, and what a prompt describes: the video is a test card.
-//! - TLS, proxies and HTTP/2. `Transfer-Encoding: chunked` in a request is refused with 411.
+//! - TLS, proxies and HTTP/2. `Transfer-Encoding: chunked` in a request is refused with 411. For a port that refuses
+//!   connections, drop the emulator and keep its URL.
+//! - Resets are made as Linux makes them; other systems may lose the bytes before a [`ResetAfter`](Step::ResetAfter).
 //! - Prompts that the service's moderation would refuse.
 //!
 //! It is for tests and rehearsals on one machine: it is not hardened against hostile clients.
@@ -63,14 +65,16 @@ use crate::random;
 /// One turn of a script: an answer, or a fault.
 ///
 /// A fault strikes the answer that is due without it: for a create the id, for a status the finished video, for a file
-/// its bytes. A create counts as accepted, and has an id that its client may never see, unless the step refuses it for
-/// certain: a 4xx other than 408 and 409, any `Retry-After`, or [`Unread`](Step::Unread).
+/// its bytes. A step that is made for another of the three gives the answer that is due.
+///
+/// A create counts as accepted, and has an id that its client may never see, unless the step refuses it for certain:
+/// a 4xx other than 408 and 409, 503 with a `Retry-After` in seconds, or [`Unread`](Step::Unread).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The status `queued`. For a create or a file: the answer that is due.
+    /// The status `queued`.
     Queued,
-    /// The status `generating`. For a create or a file: the answer that is due.
+    /// The status `generating`.
     Generating,
     /// The answer that is due.
     Completed,
@@ -87,8 +91,8 @@ pub enum Step {
     Html(u16),
     /// 200 with these bytes as JSON.
     Body(Vec<u8>),
-    /// 302 to this location.
-    Redirect(String),
+    /// This HTTP status, such as 302 or 307, to this location.
+    Redirect(u16, String),
 
     /// The first bytes of the body, and the end, although a longer one was announced.
     Cut(usize),
@@ -106,7 +110,8 @@ pub enum Step {
     Close,
     /// A reset, after the request was read.
     Reset,
-    /// A reset, before the request was read.
+    /// A reset, and the request counts as unread: a create is not accepted. The client cannot tell it from
+    /// [`Reset`](Step::Reset).
     Unread,
 
     /// For a file: a 206 that begins a byte later than asked for.
@@ -118,8 +123,11 @@ pub enum Step {
 impl Step {
     fn accepts_a_create(&self) -> bool {
         match self {
-            Step::Unread | Step::RefuseAfter(..) => false,
-            Step::Refuse(status) | Step::Html(status) => !matches!(status, 400..=407 | 410..=499),
+            Step::Unread => false,
+            Step::RefuseAfter(503, seconds) => seconds.parse::<u64>().is_err(),
+            Step::RefuseAfter(status, _) | Step::Refuse(status) | Step::Html(status) => {
+                !matches!(status, 400..=407 | 410..=499)
+            }
             _ => true,
         }
     }
@@ -164,7 +172,7 @@ pub struct Emulator {
     // Dropped after the API, whose answers name it.
     files: Server,
     service: Arc<Service>,
-    patience: Duration,
+    client_timeout: Duration,
 }
 
 impl Emulator {
@@ -193,8 +201,9 @@ impl Emulator {
             status: vec![Step::Queued, Step::Generating],
             file: Vec::new(),
             ranges: true,
+            logs: Vec::new(),
             logs_after: 0,
-            patience: Duration::from_secs(5),
+            client_timeout: Duration::from_secs(5),
             port: 0,
         }
     }
@@ -213,10 +222,10 @@ impl Emulator {
     pub fn client_builder(&self) -> ClientBuilder {
         let poll = Poll { interval: Duration::from_millis(5), deadline: Duration::from_secs(60) };
         let limits = Limits {
-            connect: self.patience,
-            create: self.patience,
-            poll: self.patience,
-            stall: self.patience,
+            connect: self.client_timeout,
+            create: self.client_timeout,
+            poll: self.client_timeout,
+            stall: self.client_timeout,
             backoff: Duration::from_millis(1),
         };
         Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).limits(limits)
@@ -257,8 +266,9 @@ pub struct EmulatorBuilder {
     status: Vec<Step>,
     file: Vec<Step>,
     ranges: bool,
+    logs: Vec<Step>,
     logs_after: usize,
-    patience: Duration,
+    client_timeout: Duration,
     port: u16,
 }
 
@@ -289,6 +299,12 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Sets the answers to the first looks into `/v2/logs`. All later ones get the rows.
+    pub fn logs(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.logs = steps.into_iter().collect();
+        self
+    }
+
     /// Sets how many looks into `/v2/logs` after a create do not show it yet: the service may show a generation only
     /// when it has ended. Defaults to 0.
     pub fn logs_after(mut self, looks: usize) -> Self {
@@ -298,8 +314,8 @@ impl EmulatorBuilder {
 
     /// Sets how long a client of [`Emulator::client`] waits for a connection, an answer, or the next byte of a file,
     /// so that a test of [`Step::Stall`] is short. Defaults to 5 s.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn client_timeout(mut self, timeout: Duration) -> Self {
+        self.client_timeout = timeout;
         self
     }
 
@@ -324,7 +340,7 @@ impl EmulatorBuilder {
     ///
     /// What the operating system says if the port cannot be listened on.
     pub fn try_start(self) -> io::Result<Emulator> {
-        let patience = self.patience;
+        let client_timeout = self.client_timeout;
         let port = self.port;
         let service = Arc::new(Service { plan: self, state: Mutex::default() });
         let files = Server::start(0, {
@@ -336,7 +352,7 @@ impl EmulatorBuilder {
             let files = files.origin();
             Arc::new(move |request| service.api(request, &files))
         })?;
-        Ok(Emulator { api, files, service, patience })
+        Ok(Emulator { api, files, service, client_timeout })
     }
 }
 
@@ -349,6 +365,8 @@ struct Service {
 #[derive(Default)]
 struct State {
     creates: Vec<Asked>,
+    /// Without those that the schema refused: they play no step.
+    creates_played: usize,
     polls: Vec<Asked>,
     files: Vec<Asked>,
     generations: Vec<Generation>,
@@ -383,27 +401,33 @@ impl Service {
             ("POST", _, Some(_)) => self.create(request, path),
             ("GET", _, Some(edition)) => self.status(request, path, query, edition, files),
             ("GET", "/v2/logs", _) => self.logs(request, path, query),
-            (_, "/v2/logs", _) | (_, _, Some(_)) => whole(&Answer::refusal(405, path, "Method not allowed")),
+            (_, "/v2/logs", _) => whole(&Answer::refusal(405, path, "Method not allowed").with("Allow", "GET")),
+            (_, _, Some(_)) => whole(&Answer::refusal(405, path, "Method not allowed").with("Allow", "GET, POST")),
             _ => whole(&Answer::refusal(404, path, "No such path")),
         }
     }
 
     fn create(&self, request: &Request, path: &str) -> Reply {
         let mut state = self.state();
-        let body =
-            match service::check_key(request.header("authorization")).and_then(|()| service::check(&request.body)) {
-                Ok(body) => body,
-                Err((status, message)) => {
-                    state.creates.push(Asked::new(request, None));
-                    return whole(&Answer::refusal(status, path, &message));
-                }
-            };
-        let step = self.plan.create.get(state.creates.len()).cloned().unwrap_or(Step::Queued);
+        let body = match service::check_key(request.header("authorization"))
+            .and_then(|()| service::check(request.header("content-type"), &request.body))
+        {
+            Ok(body) => body,
+            Err((status, message)) => {
+                state.creates.push(Asked::new(request, None));
+                return whole(&Answer::refusal(status, path, &message));
+            }
+        };
+        let step = self.plan.create.get(state.creates_played).cloned().unwrap_or(Step::Queued);
+        state.creates_played += 1;
         let id = step.accepts_a_create().then(|| state.begin(request, &body));
         state.creates.push(Asked::new(request, id.clone()));
         let id = id.unwrap_or_default();
         let word = if let Step::Word(word) = &step { word } else { "queued" };
-        let due = Answer::json(201, &service::underway(&id, word)).with("X-Inference-Id", id);
+        let mut due = Answer::json(201, &service::underway(&id, word)).with("X-Inference-Id", id);
+        if let Some(id) = service::client_request_id(request.header("x-client-request-id")) {
+            due = due.with("X-Client-Request-Id", id);
+        }
         play(&step, due, path)
     }
 
@@ -433,11 +457,12 @@ impl Service {
             (None, Step::Word(word)) => service::underway(&id, word),
             // The query stands for the signature of a real file's URL.
             (None, _) => {
-                let url = format!("{files}/generations/{number}/output.mp4?signature=rehearsal");
+                let poll = generation.polls;
+                let url = format!("{files}/generations/{number}/output.mp4?signature=rehearsal-{poll}");
                 service::completed(&id, edition, &url, generation.clip)
             }
         };
-        play(&step, Answer::json(200, &due), path)
+        play(&step, Answer::json(200, &due).with("X-Inference-Id", id), path)
     }
 
     fn logs(&self, request: &Request, path: &str, query: &str) -> Reply {
@@ -445,11 +470,13 @@ impl Service {
             return whole(&Answer::refusal(status, path, &message));
         }
         let number = |name, default| parameter(query, name).and_then(|value| value.parse().ok()).unwrap_or(default);
-        let (limit, offset): (usize, usize) = (number("limit", 20), number("offset", 0));
+        let (limit, offset): (usize, usize) = (number("limit", 20).clamp(1, 100), number("offset", 0));
         let model = parameter(query, "model");
         let mut state = self.state();
         let looks = state.looks;
         state.looks += 1;
+        let step = self.plan.logs.get(looks).cloned().unwrap_or(Step::Completed);
+        // The logs know how the script ends, whether or not anybody has polled so far.
         let will_fail = self.plan.status.iter().any(|step| matches!(step, Step::Failed(_)));
         let rows: Vec<Value> = state
             .generations
@@ -476,7 +503,7 @@ impl Service {
         let page: Vec<Value> = rows.into_iter().skip(offset).take(limit).collect();
         let has_more = offset + page.len() < total;
         let pagination = json!({ "limit": limit, "offset": offset, "total": total, "has_more": has_more });
-        whole(&Answer::json(200, &json!({ "data": page, "pagination": pagination })))
+        play(&step, Answer::json(200, &json!({ "data": page, "pagination": pagination })), path)
     }
 
     /// Answers a request for a file.
@@ -489,6 +516,10 @@ impl Service {
         let mut state = self.state();
         let generation = number.and_then(|number| state.generations.get_mut(number));
         let asked = Asked::new(request, generation.as_ref().map(|generation| generation.id.clone()));
+        if request.header("authorization").is_some() {
+            state.files.push(asked);
+            return whole(&Answer::refusal(400, path, "This is another host: it must never see the key"));
+        }
         let Some(generation) = generation.filter(|_| request.method == "GET") else {
             state.files.push(asked);
             return whole(&Answer::refusal(404, path, "No such file"));
@@ -526,7 +557,7 @@ impl State {
         self.by_id.insert(id.clone(), self.generations.len());
         self.generations.push(Generation {
             id: id.clone(),
-            client_request_id: request.header("x-client-request-id").map(str::to_owned),
+            client_request_id: service::client_request_id(request.header("x-client-request-id")),
             clip: Clip::fitting(body),
             polls: 0,
             files: 0,
@@ -555,7 +586,9 @@ fn play(step: &Step, due: Answer, path: &str) -> Reply {
             whole(&Answer::new(*status, "text/html", page.into_bytes()))
         }
         Step::Body(bytes) => whole(&Answer::new(200, "application/json", bytes.clone())),
-        Step::Redirect(location) => whole(&Answer::new(302, "text/plain", Vec::new()).with("Location", location)),
+        Step::Redirect(status, location) => {
+            whole(&Answer::new(*status, "text/plain", Vec::new()).with("Location", location))
+        }
         Step::Cut(n) => cut(*n, Then::Close),
         Step::CutUnannounced(n) => {
             let mut bytes = due.head(None);

@@ -99,14 +99,17 @@ type Refusal = (u16, String);
 
 /// Any bearer key is good.
 pub(super) fn check_key(authorization: Option<&str>) -> Result<(), Refusal> {
-    match authorization.and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(key) if !key.trim().is_empty() => Ok(()),
+    match authorization.and_then(|value| value.split_once(' ')) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() => Ok(()),
         _ => Err((401, "No API key in the header Authorization: Bearer".to_owned())),
     }
 }
 
 /// Checks the body of a create against the schema.
-pub(super) fn check(body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn check(content_type: Option<&str>, body: &[u8]) -> Result<Value, Refusal> {
+    if !content_type.is_some_and(|value| value.starts_with("application/json")) {
+        return Err((400, "Expected Content-Type: application/json".to_owned()));
+    }
     let body = serde_json::from_slice(body).map_err(|error| (400, format!("Invalid JSON: {error}")))?;
     check_fields(&body).map_err(|message| (400, message))?;
     Ok(body)
@@ -133,7 +136,10 @@ fn check_fields(body: &Value) -> Result<(), String> {
             "model" => one_of(value, &[json!(MODEL)]),
             "prompt" | "negative_prompt" | "provider" => text(value),
             // The service's own sample sends the string, and works.
-            "duration" => one_of(value, &[json!(5), json!(10), json!("5"), json!("10")]),
+            "duration" => match value.as_f64() {
+                Some(5.0 | 10.0) => Ok(()),
+                _ => one_of(value, &[json!(5), json!(10), json!("5"), json!("10")]),
+            },
             "aspect_ratio" => one_of(value, &[json!("16:9"), json!("9:16"), json!("1:1")]),
             "cfg_scale" => match value.as_f64() {
                 Some(scale) if (0.0..=1.0).contains(&scale) => Ok(()),
@@ -157,6 +163,12 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
+}
+
+/// The alphabet of the tracing documents; any other value is dropped silently.
+pub(super) fn client_request_id(header: Option<&str>) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    header.filter(|id| (1..=128).contains(&id.len()) && id.chars().all(allowed)).map(str::to_owned)
 }
 
 /// A status without a video.

@@ -7,32 +7,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::{Api, Polled};
+use crate::effort::Effort;
 use crate::error::{Cause, Error, Result};
 use crate::generation::{Status, Video};
-use crate::http::{FileAnswer, Url, read_cause};
+use crate::http::{FileAnswer, Url, Version, read_cause};
 use crate::mp4::Boxes;
 use crate::poll;
 use crate::random;
 use crate::save::save;
 use crate::setback::{Nature, Setback};
-use crate::shown::{excerpt, without_query};
-
-/// The number of attempts in a row without a byte worth having that end a download.
-const FRUITLESS: u32 = 5;
-
-/// The number of attempts that end a download in any case: a server that gives a byte and hangs up would keep it for
-/// ever.
-const ATTEMPTS: u32 = 100;
-
-/// A transfer below this many bytes a second is a broken one: at this speed the documented sample file of 20 MB takes
-/// more than five hours.
-const LOWEST_SPEED: f64 = 1024.0;
+use crate::shown::without_query;
 
 /// A video on its way: a reader, made by [`Client::open`](crate::Client::open).
 ///
-/// It goes on by itself where a transfer broke, with a range request, and asks for a fresh URL once when the old one
-/// has expired. It reads to its end (`Ok(0)`) only if all bytes have come and are one whole MP4 file; anything else is
-/// an error, which [`io::Error::downcast`] turns into an [`Error`].
+/// It goes on by itself where a transfer broke, and asks for a fresh URL once when the old one has expired. It reads to
+/// its end (`Ok(0)`) only if all bytes have come, of one file, and are one whole MP4 file; anything else is an error,
+/// which [`io::Error::downcast`] turns into an [`Error`].
 ///
 /// To write it to a file that is whole or absent, hand it to [`save`](crate::save()).
 ///
@@ -53,23 +43,25 @@ const LOWEST_SPEED: f64 = 1024.0;
 pub struct Download {
     api: Api,
     video: Video,
-    /// What the first good answer said of the file.
-    total: Option<u64>,
-    etag: Option<String>,
     body: Option<Box<dyn Read + Send + Sync>>,
-    /// The bytes handed out.
+    /// What is known of the file.
+    total: Option<u64>,
+    version: Version,
+    /// The bytes handed out: how many, their digest, and the boxes that they are.
     position: u64,
-    /// The bytes of `body` to pass over, because they were handed out already.
-    skip: u64,
+    digest: Digest,
     boxes: Boxes,
-    speed: Speed,
-    attempts: u32,
-    /// The attempts since the last byte worth having, and the same when this one began.
-    fruitless: u32,
-    fruitless_before: u32,
+    /// What of `body` was handed out before, and is read again to see whether it is the same.
+    again: Option<Again>,
+    effort: Effort,
     ranges_refused: bool,
     asked_afresh: bool,
     end: Option<End>,
+}
+
+struct Again {
+    left: u64,
+    digest: Digest,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -86,16 +78,14 @@ impl Download {
         let mut download = Download {
             api,
             video,
-            total: None,
-            etag: None,
             body: None,
+            total: None,
+            version: Version::default(),
             position: 0,
-            skip: 0,
+            digest: Digest::default(),
             boxes: Boxes::default(),
-            speed: Speed::default(),
-            attempts: 0,
-            fruitless: 0,
-            fruitless_before: 0,
+            again: None,
+            effort: Effort::default(),
             ranges_refused: false,
             asked_afresh: false,
             end: None,
@@ -104,97 +94,98 @@ impl Download {
         Ok(download)
     }
 
-    /// The length of the file in bytes, if the server tells it.
-    #[allow(clippy::len_without_is_empty)] // An empty file is no video: reading it is an error.
+    /// The length of the file in bytes, if its server or the service tells it.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is no video: reading it is an error")]
     pub fn len(&self) -> Option<u64> {
         self.total
     }
 
     fn read_next(&mut self, buf: &mut [u8]) -> Result<usize> {
-        match self.end {
-            Some(End::Whole) => return Ok(0),
-            Some(_) => return Err(self.not_a_video("the download has ended with an error before".to_owned())),
-            None if buf.is_empty() => return Ok(0),
-            None => {}
+        if buf.is_empty() || self.end == Some(End::Whole) {
+            return Ok(0);
+        }
+        if self.position > 0 && self.total == Some(self.position) {
+            return self.finish(true);
         }
         loop {
             let Some(body) = &mut self.body else {
                 self.connect()?;
                 continue;
             };
-            let most = match self.skip {
-                0 => buf.len(),
-                skip => usize::try_from(skip).map_or(buf.len(), |skip| skip.min(buf.len())),
-            };
+            let most = self.again.as_ref().and_then(|again| usize::try_from(again.left).ok()).unwrap_or(usize::MAX);
+            let window = buf.len().min(most);
             let asked = Instant::now();
-            match body.read(&mut buf[..most]) {
-                Ok(0) => {
-                    if let Some(end) = self.at_the_end_of_a_body()? {
-                        self.end = Some(end);
-                        return Ok(0);
-                    }
-                }
-                Ok(n) => {
-                    let stall = self.api.limits().stall;
-                    if self.speed.is_too_low(n, asked.elapsed(), stall) {
-                        self.body = None;
-                        self.fruitless = self.fruitless_before;
-                        self.broken(self.no_answer("it sends less than 1 KiB/s".into()), None)?;
-                    }
-                    if self.skip > 0 {
-                        self.skip -= n as u64;
-                        continue;
-                    }
-                    self.take(&buf[..n])?;
-                    return Ok(n);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let n = match body.read(&mut buf[..window]) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.body = None;
                     self.broken(self.no_answer(read_cause(error)), None)?;
+                    continue;
+                }
+            };
+            if n == 0 {
+                // A body without a length ends like this also when it was cut.
+                if self.total.is_none() && self.again.is_none() && self.boxes.end(None).is_ok() {
+                    return self.finish(false);
+                }
+                self.broken(self.cut(), None)?;
+                continue;
+            }
+            let new = if self.again.is_some() { 0 } else { n as u64 };
+            if self.effort.is_too_slow(n as u64, new, asked.elapsed(), self.api.limits().stall) {
+                self.broken(self.no_answer("it sends less than 1 KiB/s".into()), None)?;
+                if new == 0 {
+                    continue;
                 }
             }
+            if new == 0 {
+                self.compare(&buf[..n])?;
+                continue;
+            }
+            self.hand_out(&buf[..n])?;
+            return Ok(n);
         }
     }
 
     /// Follows bytes that are handed out.
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+    fn hand_out(&mut self, bytes: &[u8]) -> Result<()> {
         self.boxes.follow(bytes).map_err(|found| self.not_a_video(found))?;
+        self.digest.add(bytes);
         self.position += bytes.len() as u64;
-        if self.total.is_some_and(|total| self.position > total) {
-            return Err(self.not_a_video(format!("it is longer than the {} bytes announced", self.total.unwrap_or(0))));
+        match self.total {
+            Some(total) if self.position > total => {
+                Err(self.not_a_video(format!("it is longer than the {total} bytes announced")))
+            }
+            _ => Ok(()),
         }
-        if self.body.is_some() {
-            self.fruitless = 0;
+    }
+
+    /// Follows bytes that were handed out before: the same ones, unless the file has changed.
+    fn compare(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(again) = &mut self.again else { return Ok(()) };
+        again.digest.add(bytes);
+        again.left -= bytes.len() as u64;
+        if again.left > 0 {
+            return Ok(());
         }
+        if again.digest != self.digest {
+            return Err(self.changed());
+        }
+        self.again = None;
         Ok(())
     }
 
-    /// A body has ended without an error, which a body without a length also does when it was cut.
-    fn at_the_end_of_a_body(&mut self) -> Result<Option<End>> {
+    fn finish(&mut self, length_is_known: bool) -> Result<usize> {
+        let total = self.total.filter(|_| length_is_known);
+        self.boxes.end(total).map_err(|found| self.not_a_video(found))?;
         self.body = None;
-        match self.total {
-            Some(total) if self.skip == 0 && self.position == total => {
-                self.boxes.end(true).map_err(|found| self.not_a_video(found))?;
-                return Ok(Some(End::Whole));
-            }
-            None if self.skip == 0 && self.boxes.end(false).is_ok() => return Ok(Some(End::Whole)),
-            _ => {}
-        }
-        let found = match (self.total, self.boxes.end(false)) {
-            (None, Err(found)) => found,
-            _ => format!("it ends after {} bytes", self.position),
-        };
-        self.broken(self.not_a_video(found), None)?;
-        Ok(None)
+        self.end = Some(End::Whole);
+        Ok(0)
     }
 
     /// Asks for the file until a body comes.
     fn connect(&mut self) -> Result<()> {
         loop {
-            self.attempts += 1;
-            self.fruitless_before = self.fruitless;
-            self.speed = Speed::default();
             match self.attempt() {
                 Ok(body) => {
                     self.body = Some(body);
@@ -209,64 +200,60 @@ impl Download {
 
     /// Counts a broken attempt, and pauses before the next.
     fn broken(&mut self, error: Error, retry_after: Option<Duration>) -> Result<()> {
-        self.fruitless += 1;
-        let tries = if self.attempts < ATTEMPTS { self.fruitless } else { FRUITLESS };
+        self.body = None;
+        self.again = None;
+        let Some(fruitless) = self.effort.after_a_break() else { return Err(error) };
         let base = self.api.limits().backoff;
-        match poll::retry_pause(tries, FRUITLESS, base, random::fraction(), retry_after) {
+        match poll::retry_pause(fruitless, u32::MAX, base, random::fraction(), retry_after) {
             Some(pause) => thread::sleep(pause),
             None => return Err(error),
         }
         Ok(())
     }
 
-    /// Asks for the file once, from where it broke.
+    /// Asks for the file once, from where it broke if its server can tell that it is still the same.
     fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, Setback> {
-        let url = Url::parse(&self.video.url).map_err(|reason| self.lasting(self.no_answer(reason.into())))?;
-        let from = if self.ranges_refused { 0 } else { self.position };
+        let url = Url::parse(&self.video.url)
+            .map_err(|reason| Setback::new(Nature::Lasting, self.no_answer(reason.into())))?;
+        let can_go_on = self.version.is_known() && !self.ranges_refused;
+        let from = if can_go_on { self.position } else { 0 };
         let mut answer = self
             .api
             .http()
-            .file(&url, from, self.etag.as_deref())
+            .file(&url, from, &self.version)
             .map_err(|fault| Setback::new(fault.nature, self.no_answer(fault.cause)))?;
-        let same_etag = match (&self.etag, &answer.etag) {
-            (Some(known), Some(found)) => Some(known == found),
-            _ => None,
-        };
-        match (answer.status, answer.range) {
-            (200, _) if self.position == 0 => {
+        match answer.status {
+            200 | 203 => {
+                if self.position == 0 {
+                    self.check_length(&mut answer)?;
+                } else if answer.length.is_some_and(|length| length < self.position) {
+                    return Err(Setback::new(Nature::Lasting, self.changed()));
+                } else {
+                    self.again = Some(Again { left: self.position, digest: Digest::default() });
+                }
                 self.total = answer.length.or(self.video.file_size);
-                self.etag = answer.etag;
-                self.check_length(&mut answer.body)?;
+                self.version = answer.version;
                 Ok(answer.body)
             }
-            // A server without ranges sends all of it again.
-            (200, _) if same_etag.unwrap_or(self.total.is_some() && answer.length == self.total) => {
-                self.skip = self.position;
+            206 if from > 0 && self.goes_on(&answer) => {
+                self.total = answer.range.map(|(_, total)| total);
                 Ok(answer.body)
             }
-            (206, Some((start, total)))
-                if from > 0
-                    && start == from
-                    && same_etag != Some(false)
-                    && self.total.is_none_or(|known| known == total) =>
-            {
-                self.skip = 0;
-                self.total = Some(total);
-                Ok(answer.body)
-            }
-            (200, _) => {
-                self.end = Some(End::Changed);
-                Err(self.lasting(self.not_a_video("the server has another file there than before".to_owned())))
-            }
-            // The range was misunderstood or cannot be had: without it, the answer tells what file there is now.
-            (206 | 416, _) if from > 0 => {
+            // The range was misunderstood, or cannot be had, or is of another file: all of it tells what there is.
+            206 | 416 if from > 0 => {
                 self.ranges_refused = true;
-                Err(self.setback(Nature::Passing, answer))
+                Err(self.refused(Nature::Passing, &answer))
             }
-            (401 | 402 | 403 | 404 | 410, _) => Err(self.setback(Nature::Missing, answer)),
-            (408 | 409 | 425 | 429 | 500.., _) => Err(self.setback(Nature::Passing, answer)),
-            _ => Err(self.setback(Nature::Lasting, answer)),
+            401 | 402 | 403 | 404 | 410 => Err(self.refused(Nature::Missing, &answer)),
+            408 | 409 | 425 | 429 | 500.. => Err(self.refused(Nature::Passing, &answer)),
+            _ => Err(self.refused(Nature::Lasting, &answer)),
         }
+    }
+
+    /// Whether a 206 is the rest of the same file.
+    fn goes_on(&self, answer: &FileAnswer) -> bool {
+        let fits = |(start, total)| start == self.position && self.total.is_none_or(|known| known == total);
+        answer.range.is_some_and(fits) && answer.version.is_the_same(&self.version)
     }
 
     /// The URL has expired, or was wrong: the service may have another.
@@ -284,47 +271,47 @@ impl Download {
     }
 
     /// The service and the file's server have to agree on the length, where both tell it.
-    fn check_length(&self, body: &mut dyn Read) -> Result<(), Setback> {
-        match (self.total, self.video.file_size) {
-            (Some(total), Some(size)) if total != size => {
-                let mut head = Vec::new();
+    fn check_length(&self, answer: &mut FileAnswer) -> Result<(), Setback> {
+        match (answer.length, self.video.file_size) {
+            (Some(length), Some(size)) if length != size => {
                 // That it is a page tells more than its length does.
-                let _ = body.take(8).read_to_end(&mut head);
+                let mut head = Vec::new();
+                let _ = (&mut answer.body).take(8).read_to_end(&mut head);
                 let mut boxes = Boxes::default();
-                let found = boxes.follow(&head).and_then(|()| if head.len() < 8 { boxes.end(true) } else { Ok(()) });
-                let found = found.err().unwrap_or(format!("it has {total} bytes, and the service says {size}"));
-                Err(self.lasting(self.not_a_video(found)))
+                let found = boxes.follow(&head).and_then(|()| if head.len() < 8 { boxes.end(None) } else { Ok(()) });
+                let found = found.err().unwrap_or(format!("it has {length} bytes, and the service says {size}"));
+                Err(Setback::new(Nature::Lasting, self.not_a_video(found)))
             }
             _ => Ok(()),
         }
     }
 
-    fn setback(&self, nature: Nature, answer: FileAnswer) -> Setback {
-        let mut body = Vec::new();
-        // What can be read of a refusal is enough to show.
-        let _ = answer.body.take(1024).read_to_end(&mut body);
+    fn changed(&mut self) -> Error {
+        self.end = Some(End::Changed);
+        self.not_a_video("its server has another file there than before".to_owned())
+    }
+
+    fn cut(&self) -> Error {
+        let known = self.boxes.end(self.total).err();
+        self.not_a_video(known.unwrap_or(format!("it ends after {} bytes", self.position)))
+    }
+
+    fn refused(&self, nature: Nature, answer: &FileAnswer) -> Setback {
         Setback {
             nature,
             retry_after: answer.retry_after,
             error: Error::UnexpectedAnswer {
                 request: self.request(),
                 status: answer.status,
-                body: excerpt(&body),
+                // Stores of files explain a refusal with the signature in question.
+                body: String::new(),
                 source: None,
             },
         }
     }
 
-    fn lasting(&self, error: Error) -> Setback {
-        Setback::new(Nature::Lasting, error)
-    }
-
     fn request(&self) -> String {
-        format!("GET {}", self.shown_url())
-    }
-
-    fn shown_url(&self) -> String {
-        without_query(&self.video.url)
+        format!("GET {}", without_query(&self.video.url))
     }
 
     fn no_answer(&self, cause: Cause) -> Error {
@@ -332,12 +319,15 @@ impl Download {
     }
 
     fn not_a_video(&self, found: String) -> Error {
-        Error::NotAVideo { url: self.shown_url(), found }
+        Error::NotAVideo { url: without_query(&self.video.url), found }
     }
 }
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if matches!(self.end, Some(End::Broken | End::Changed)) {
+            return Err(io::Error::other("this download has ended with an error: open it again"));
+        }
         self.read_next(buf).map_err(|error| {
             self.body = None;
             self.end.get_or_insert(End::Broken);
@@ -356,35 +346,34 @@ impl fmt::Debug for Download {
     }
 }
 
-/// The speed over a window of time, counting only the time spent waiting for bytes.
-#[derive(Default)]
-struct Speed {
-    bytes: f64,
-    waited: Duration,
-}
+/// A fingerprint of bytes that does not depend on the pieces they come in (FNV-1a): good against a file that was
+/// replaced, not against a forger, who could replace the file before it is read at all.
+#[derive(Clone, Copy, PartialEq)]
+struct Digest(u64);
 
-impl Speed {
-    fn is_too_low(&mut self, bytes: usize, waited: Duration, window: Duration) -> bool {
-        self.bytes += bytes as f64;
-        self.waited += waited;
-        if self.waited < window {
-            return false;
-        }
-        let too_low = self.bytes < LOWEST_SPEED * self.waited.as_secs_f64();
-        *self = Speed::default();
-        too_low
+impl Default for Digest {
+    fn default() -> Self {
+        Digest(0xcbf2_9ce4_8422_2325)
     }
 }
 
+impl Digest {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+}
+
+/// How often a file that changes on its server is begun anew.
+const BEGINNINGS: u32 = 5;
+
 /// Downloads a video to a file that is whole or absent.
 pub(crate) fn download(api: &Api, video: &Video, path: &Path) -> Result<u64> {
-    let mut tries = 0;
+    let mut beginnings = 1;
     loop {
-        tries += 1;
         let mut download = Download::open(api.clone(), video.clone())?;
         match save(&mut download, path) {
             // Only a reader has to keep to the file that it began with.
-            Err(_) if download.end == Some(End::Changed) && tries < FRUITLESS => {}
+            Err(_) if download.end == Some(End::Changed) && beginnings < BEGINNINGS => beginnings += 1,
             saved => return saved.map_err(|error| error.about(&video.id)),
         }
     }

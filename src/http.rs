@@ -10,7 +10,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::Cause;
 use crate::setback::Nature;
-use crate::shown::excerpt;
+use crate::shown::{excerpt, without_query};
 
 /// More than any documented answer by a factor of a thousand.
 const LONGEST_ANSWER: u64 = 1024 * 1024;
@@ -42,9 +42,9 @@ impl Default for Limits {
     }
 }
 
-/// One file request's longest body. It bounds what the silence rule cannot see, a TLS record that drips in; a slower
-/// but honest transfer goes on with a range.
-const LONGEST_BODY: Duration = Duration::from_secs(3600);
+/// The longest body of one request for a file. It bounds what no reader can see: a TLS record or a chunk's header that
+/// drips in. A transfer that is only long goes on with a range.
+const LONGEST_BODY: Duration = Duration::from_secs(900);
 
 /// A URL that may be talked to: https, or http on loopback; without user info.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +113,11 @@ impl Url {
         } else {
             format!("{}{}{location}", self.origin(), &path[..=path.rfind('/').unwrap_or(0)])
         };
-        Url::parse(&absolute)
+        let target = Url::parse(&absolute)?;
+        if target.is_loopback() && !self.is_loopback() {
+            return Err("another host has no business on this machine");
+        }
+        Ok(target)
     }
 }
 
@@ -146,13 +150,35 @@ pub(crate) enum PostFault {
 pub(crate) struct FileAnswer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
-    /// The length of this body.
+    /// The length of this body, if it is not sent in chunks.
     pub(crate) length: Option<u64>,
     /// The first byte and the total of a 206.
     pub(crate) range: Option<(u64, u64)>,
-    /// A strong validator (RFC 9110, 8.8.3); weak ones do not vouch for bytes.
-    pub(crate) etag: Option<String>,
+    pub(crate) version: Version,
     pub(crate) body: Box<dyn Read + Send + Sync>,
+}
+
+/// What tells one version of a file from another (RFC 9110, 8.8).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Version {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+impl Version {
+    pub(crate) fn is_known(&self) -> bool {
+        self.etag.is_some() || self.last_modified.is_some()
+    }
+
+    /// Whether it is certain that both are of the same file.
+    pub(crate) fn is_the_same(&self, other: &Version) -> bool {
+        self.is_known() && self == other
+    }
+
+    /// The validator for `If-Range`, which has to be a strong one.
+    fn strong(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))
+    }
 }
 
 /// The connections: one that is kept for polls, fresh ones for creates, and ones for files that never see the key.
@@ -243,24 +269,28 @@ impl Http {
 
     /// Asks for a file from its byte `from` on, without the key, following at most 5 redirects to URLs that may be
     /// talked to.
-    pub(crate) fn file(&self, url: &Url, from: u64, etag: Option<&str>) -> Result<FileAnswer, Fault> {
+    pub(crate) fn file(&self, url: &Url, from: u64, version: &Version) -> Result<FileAnswer, Fault> {
         let mut url = url.clone();
         for _ in 0..=5 {
-            let answer = self.file_once(&url, from, etag).map_err(fault)?;
+            let answer = self.file_once(&url, from, version).map_err(fault)?;
             let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
             match (answer.status().as_u16(), location) {
-                (301 | 302 | 303 | 307 | 308, Some(location)) => url = url.join(location).map_err(lasting)?,
+                (301 | 302 | 303 | 307 | 308, Some(location)) => {
+                    url = url
+                        .join(location)
+                        .map_err(|reason| lasting(format!("it leads to {}, but {reason}", without_query(location))))?;
+                }
                 _ => return Ok(read_file_answer(answer)),
             }
         }
-        Err(lasting("more than 5 redirects"))
+        Err(lasting("it leads on more than 5 times".to_owned()))
     }
 
-    fn file_once(&self, url: &Url, from: u64, etag: Option<&str>) -> Result<Response<Body>, ureq::Error> {
+    fn file_once(&self, url: &Url, from: u64, version: &Version) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.files.get(&url.0);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
-            if let Some(etag) = etag {
+            if let Some(etag) = version.strong() {
                 request = request.header("if-range", etag);
             }
         }
@@ -329,12 +359,17 @@ fn unless_loopback(proxy: Option<&Proxy>, url: &Url) -> Option<Proxy> {
 fn read_file_answer(answer: Response<Body>) -> FileAnswer {
     let (head, body) = answer.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    // In chunks, a Content-Length counts for nothing (RFC 9112, 6.3).
+    let length = header("content-length").filter(|_| header("transfer-encoding").is_none());
     FileAnswer {
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers),
-        length: header("content-length").and_then(|length| length.parse().ok()),
+        length: length.and_then(|length| length.parse().ok()),
         range: header("content-range").and_then(content_range),
-        etag: header("etag").filter(|etag| !etag.starts_with("W/")).map(str::to_owned),
+        version: Version {
+            etag: header("etag").map(str::to_owned),
+            last_modified: header("last-modified").map(str::to_owned),
+        },
         body: Box::new(body.into_reader()),
     }
 }
@@ -347,7 +382,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The first byte and the total of `bytes 5-9/10` (RFC 9110, 14.4).
 fn content_range(value: &str) -> Option<(u64, u64)> {
     let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
-    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
+    let (first, last) = range.split_once('-')?;
+    let (first, last, total): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, total.parse().ok()?);
+    (first <= last && last < total).then_some((first, total))
 }
 
 fn fault(error: ureq::Error) -> Fault {
@@ -355,7 +392,7 @@ fn fault(error: ureq::Error) -> Fault {
     Fault { nature, cause: cause(error) }
 }
 
-fn lasting(reason: &'static str) -> Fault {
+fn lasting(reason: String) -> Fault {
     Fault { nature: Nature::Lasting, cause: reason.into() }
 }
 
@@ -383,11 +420,13 @@ pub(crate) fn read_cause(error: io::Error) -> Cause {
 fn cause(error: ureq::Error) -> Cause {
     match error {
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "the connection ended too early".into()
+            "the server closed the connection".into()
         }
         ureq::Error::Io(error) => Box::new(error),
-        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => "the connection took too long".into(),
-        ureq::Error::Timeout(_) => "the answer took too long".into(),
+        ureq::Error::Timeout(Timeout::Resolve) => "the name lookup took too long".into(),
+        ureq::Error::Timeout(Timeout::Connect) => "the connection took too long".into(),
+        ureq::Error::Timeout(_) => "no whole answer came in time".into(),
+        ureq::Error::ConnectProxyFailed(reason) => format!("the proxy of the environment refused: {reason}").into(),
         ureq::Error::HostNotFound => "the host was not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "it is not a URL that can be asked".into(),
         ureq::Error::Protocol(error) => {
@@ -493,6 +532,8 @@ mod tests {
     fn a_content_range_tells_where_the_bytes_begin() {
         let table = [
             ("bytes 5-9/10", Some((5, 10))),
+            ("bytes 5-3/10", None),
+            ("bytes 5-10/10", None),
             ("bytes 5-9/*", None),
             ("bytes */10", None),
             ("5-9/10", None),

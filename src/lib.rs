@@ -47,6 +47,7 @@
 mod api;
 mod client;
 mod download;
+mod effort;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;

@@ -12,9 +12,11 @@ pub(crate) struct Boxes {
     left: u64,
     /// The last box has no length: it ends with the file.
     open_ended: bool,
-    /// The boxes without which nothing can be played. A cut between two boxes shows by the missing one.
+    /// The boxes without which nothing can be played.
     has_index: bool,
     has_media: bool,
+    /// The media comes in any number of fragments.
+    is_fragmented: bool,
 }
 
 impl Boxes {
@@ -51,6 +53,7 @@ impl Boxes {
         }
         self.has_index |= name == *b"moov";
         self.has_media |= name == *b"mdat";
+        self.is_fragmented |= name == *b"moof";
         let length = match u32::from_be_bytes([l0, l1, l2, l3]) {
             0 => {
                 self.open_ended = true;
@@ -67,13 +70,13 @@ impl Boxes {
         Ok(())
     }
 
-    /// Whether the file may end here. A box without a length hides a cut, unless the length of the file is known.
-    pub(crate) fn end(&self, length_is_known: bool) -> Result<(), String> {
+    /// Whether the file may end here. Without a known length, a last box that has none, or fragments, could hide a cut.
+    pub(crate) fn end(&self, length: Option<u64>) -> Result<(), String> {
         if self.seen == 0 {
             Err("it is empty".to_owned())
         } else if self.seen < 8 {
             Err(self.what_it_is_instead())
-        } else if self.open_ended && !length_is_known {
+        } else if (self.open_ended || self.is_fragmented) && length.is_none() {
             Err("nothing says where it ends".to_owned())
         } else if !self.open_ended && (self.left > 0 || self.filled > 0) {
             Err(format!("it ends after {} bytes, within a box", self.seen))
@@ -88,10 +91,7 @@ impl Boxes {
         match self.header[0] {
             b'<' => "it is an HTML or XML page".to_owned(),
             b'{' | b'[' => "it is JSON".to_owned(),
-            _ => format!(
-                "it begins with {:?} and not with an MP4 file type",
-                self.header[..self.filled].escape_ascii().to_string()
-            ),
+            _ => "it does not begin like an MP4 file".to_owned(),
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     fn check(bytes: &[u8], piece: usize) -> Result<(), String> {
         let mut boxes = Boxes::default();
         bytes.chunks(piece).try_for_each(|piece| boxes.follow(piece))?;
-        boxes.end(false)
+        boxes.end(None)
     }
 
     #[test]
@@ -148,8 +148,8 @@ mod tests {
             (b"<p>", "it is an HTML or XML page"),
             (b"{\"error\":1}", "it is JSON"),
             (b"[]", "it is JSON"),
-            (b"not found", "it begins with \"not foun\" and not with an MP4 file type"),
-            (b"\0", "it begins with \"\\\\x00\" and not with an MP4 file type"),
+            (b"not found", "it does not begin like an MP4 file"),
+            (b"\0", "it does not begin like an MP4 file"),
             (b"\0\0\0\x07ftyp", "its box at byte 0 is shorter than its header"),
             (b"\0\0\0\x08ftyp\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", "its box at byte 8 is shorter than its header"),
         ];
@@ -163,8 +163,14 @@ mod tests {
         let file = [a_box(b"ftyp", b"isom"), a_box(b"moov", b""), b"\0\0\0\0mdat1234".to_vec()].concat();
         let mut boxes = Boxes::default();
         boxes.follow(&file).unwrap();
-        assert_eq!(boxes.end(true), Ok(()));
-        assert_eq!(boxes.end(false), Err("nothing says where it ends".to_owned()));
+        assert_eq!(boxes.end(Some(file.len() as u64)), Ok(()));
+        assert_eq!(boxes.end(None), Err("nothing says where it ends".to_owned()));
+    }
+
+    #[test]
+    fn fragments_need_a_file_with_a_length() {
+        let file = [a_box(b"ftyp", b""), a_box(b"moov", b""), a_box(b"moof", b""), a_box(b"mdat", b"1")].concat();
+        assert_eq!(check(&file, 5), Err("nothing says where it ends".to_owned()));
     }
 
     #[test]

@@ -5,16 +5,17 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::mp4::Boxes;
 use crate::random;
 
-/// Writes all that a reader gives to a file that is whole or absent, and returns the number of bytes.
+/// Writes the video that a reader gives to a file that is whole or absent, and returns the number of bytes.
 ///
-/// The bytes go to a temporary file in the same folder, which is synced and then renamed to `path`; a file that was
-/// there is replaced in one step. If anything fails, the temporary file is removed and `path` is as it was.
+/// The bytes go to a temporary file in the same folder, are checked to be a whole MP4 file, synced, and renamed to `path`;
+/// a file that was there is replaced in one step, and so is a symbolic link. If anything fails, the temporary file is
+/// removed and `path` is as it was.
 ///
-/// With a [`Download`](crate::Download) inside, `Ok` means a whole MP4 file. So this is the way to show progress:
-/// wrap the download in what counts bytes, and save that. [`Client::download`](crate::Client::download) is the same
-/// without the wrapping.
+/// This is the way to show progress: wrap a [`Download`](crate::Download) in what counts its bytes, and save that.
+/// [`Client::download`](crate::Client::download) is the same without the wrapping.
 ///
 /// Not promised: the permissions of a file that is replaced; that no temporary file (`.kling-….part`) stays behind when
 /// the process is killed or the power fails; that the rename outlives a power failure where the system cannot sync a
@@ -22,7 +23,8 @@ use crate::random;
 ///
 /// # Errors
 ///
-/// [`Error::Io`] from the disk, or from a reader that is no download; what stopped a download is returned as it is.
+/// [`Error::Io`] from the disk, from a reader that is no download, or for bytes that are no whole MP4 file; what stopped
+/// a download is returned as it is.
 ///
 /// # Example
 ///
@@ -43,50 +45,64 @@ use crate::random;
 /// ```
 pub fn save(mut reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
     let path = path.as_ref();
-    let mut file = Unfinished::beside(path)?;
+    let mut part = Part::beside(path)?;
+    let mut boxes = Boxes::default();
+    let not_a_video = |found| failed("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
     let mut buffer = vec![0; 64 * 1024];
     let mut written = 0;
+    // Not io::copy: it does not tell an error of the reader from one of the disk.
     loop {
         let n = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(error.downcast::<Error>().unwrap_or_else(|error| failed("read for", path)(error)));
+                return Err(error.downcast::<Error>().unwrap_or_else(failed("read the video for", path)));
             }
         };
-        file.file.write_all(&buffer[..n]).map_err(failed("write", &file.temporary))?;
+        boxes.follow(&buffer[..n]).map_err(not_a_video)?;
+        part.file.write_all(&buffer[..n]).map_err(failed("write", path))?;
         written += n as u64;
     }
-    file.finish(path)?;
+    boxes.end(Some(written)).map_err(not_a_video)?;
+    part.rename(path)?;
     Ok(written)
 }
 
-/// A temporary file that is removed when it is dropped, unless it was finished.
-struct Unfinished {
+/// A temporary file that is removed when it is dropped, unless it was renamed.
+struct Part {
     file: File,
     folder: PathBuf,
     temporary: PathBuf,
-    finished: bool,
+    renamed: bool,
 }
 
-impl Unfinished {
+impl Part {
+    /// What cannot become a file is refused before anything is read, and a device is not replaced by one.
     fn beside(path: &Path) -> Result<Self> {
-        if path.file_name().is_none() || path.is_dir() {
-            return Err(failed("write a video to", path)(io::ErrorKind::IsADirectory.into()));
+        let is_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+        let reason = match fs::metadata(path) {
+            _ if is_a_folder || path.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
+            Ok(there) if there.is_dir() => Some(io::ErrorKind::IsADirectory.into()),
+            Ok(there) if !there.is_file() => Some(io::Error::other("it is there, and is no regular file")),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Err(failed("write a video to", path)(reason));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary = folder.join(format!(".kling-{:016x}.part", random::bits()));
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(failed("create", &temporary))?;
-        Ok(Unfinished { file, folder: folder.to_owned(), temporary, finished: false })
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary);
+        let file = file.map_err(failed("create a file in", folder))?;
+        Ok(Part { file, folder: folder.to_owned(), temporary, renamed: false })
     }
 
     /// Syncs before the rename: otherwise a power failure could leave the name with half of the bytes.
-    fn finish(mut self, path: &Path) -> Result<()> {
-        self.file.sync_all().map_err(failed("sync", &self.temporary))?;
-        fs::rename(&self.temporary, path).map_err(failed("rename the whole video to", path))?;
-        self.finished = true;
+    fn rename(mut self, path: &Path) -> Result<()> {
+        self.file.sync_all().map_err(failed("sync", path))?;
+        fs::rename(&self.temporary, path).map_err(failed("put the whole video in the place of", path))?;
+        self.renamed = true;
         // The file is whole and in its place; this only makes the rename outlive a power failure, and there are file
         // systems that cannot do it.
         #[cfg(unix)]
@@ -95,9 +111,9 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for Part {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.renamed {
             // The error that led here is the one to tell.
             let _ = fs::remove_file(&self.temporary);
         }
@@ -116,7 +132,9 @@ mod tests {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// Gives some bytes and then an error.
+    const VIDEO: &[u8] = b"\0\0\0\x08ftyp\0\0\0\x08moov\0\0\0\x09mdat1";
+
+    /// Gives a byte and then an error.
     struct Breaks(bool);
 
     impl Read for Breaks {
@@ -124,7 +142,7 @@ mod tests {
             if std::mem::replace(&mut self.0, true) {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            buf[0] = b'x';
+            buf[0] = 0;
             Ok(1)
         }
     }
@@ -134,8 +152,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
-        assert_eq!(save(&b"newer"[..], &path).unwrap(), 5);
-        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(save(VIDEO, &path).unwrap(), VIDEO.len() as u64);
+        assert_eq!(fs::read(&path).unwrap(), VIDEO);
         assert_eq!(names(folder.path()), ["video.mp4"]);
     }
 
@@ -151,9 +169,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_whole_video_is_not_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        fs::write(&path, "old").unwrap();
+        for bytes in [&b""[..], b"<html>", &VIDEO[..20], &VIDEO[8..]] {
+            assert!(matches!(save(bytes, &path), Err(Error::Io { .. })), "{}", bytes.escape_ascii());
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
     fn a_place_that_cannot_be_written_is_named_before_anything_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        for path in [folder.path().join("missing").join("video.mp4"), folder.path().to_owned(), PathBuf::from("/")] {
+        let unusable = [
+            folder.path().join("missing").join("video.mp4"),
+            folder.path().to_owned(),
+            folder.path().join("video.mp4/"),
+            folder.path().join("x".repeat(300)),
+            PathBuf::from("/"),
+            #[cfg(unix)]
+            PathBuf::from("/dev/null"),
+        ];
+        for path in unusable {
             let mut reader = Breaks(false);
             assert!(matches!(save(&mut reader, &path), Err(Error::Io { .. })), "{}", path.display());
             assert!(!reader.0, "nothing was read for {}", path.display());

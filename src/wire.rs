@@ -10,15 +10,21 @@ use crate::shown::excerpt;
 /// An answer with a good status that does not say what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
-    // Not what serde says: it quotes the answer.
-    #[error("it is not the JSON that was expected (line {}, column {})", .0.line(), .0.column())]
-    Json(#[from] serde_json::Error),
+    #[error("it is not the JSON that was expected (line {line}, column {column})")]
+    Json { line: usize, column: usize },
     #[error("it has no usable id")]
     NoId,
     #[error("it has no status")]
     NoStatus,
     #[error("it says completed, but has no URL of the video")]
     NoUrl,
+}
+
+impl From<serde_json::Error> for Malformed {
+    /// Not what serde says: it quotes the answer.
+    fn from(error: serde_json::Error) -> Self {
+        Malformed::Json { line: error.line(), column: error.column() }
+    }
 }
 
 /// A field that counts as absent if it has another type than documented: that shall cost nobody a paid video.
@@ -99,7 +105,8 @@ pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed
                 url: file.url.0.filter(|url| !url.is_empty()).ok_or(Malformed::NoUrl)?,
                 content_type: file.content_type.0,
                 file_name: file.file_name.0,
-                file_size: file.file_size.0,
+                // An empty file is no video: the number is not meant.
+                file_size: file.file_size.0.filter(|size| *size > 0),
                 duration: file.duration.0.or(answer.duration.0),
                 usage: answer.meta.0.and_then(|meta| meta.usage.0).map(|usage| Usage {
                     credits: usage.credits_used.0.or(usage.tokens_used.0),
@@ -329,8 +336,8 @@ mod tests {
 
     #[test]
     fn the_same_key_twice_is_an_error() {
-        assert!(matches!(created(br#"{"id":"a","id":"b"}"#), Err(Malformed::Json(_))));
-        assert!(matches!(status(br#"{"status":"queued","status":"error"}"#, &id()), Err(Malformed::Json(_))));
+        assert!(matches!(created(br#"{"id":"a","id":"b"}"#), Err(Malformed::Json { .. })));
+        assert!(matches!(status(br#"{"status":"queued","status":"error"}"#, &id()), Err(Malformed::Json { .. })));
     }
 
     #[test]

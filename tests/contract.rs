@@ -171,6 +171,15 @@ fn the_key_and_the_signature_of_a_file_are_shown_nowhere() {
 }
 
 #[test]
+fn a_key_that_a_gateway_sends_back_is_hidden() {
+    let page = Step::Body(format!("<pre>Authorization: Bearer {KEY}</pre>").into_bytes());
+    let emulator = Emulator::builder().create([page]).start();
+    let error = client_with_canary(&emulator).create(&fox()).unwrap_err();
+    let shown = format!("{error:?}");
+    assert!(shown.contains("<pre>Authorization: Bearer ***************</pre>"), "{shown}");
+}
+
+#[test]
 fn polls_share_one_connection_and_a_create_has_its_own() {
     let emulator = Emulator::script(vec![Step::Generating; 1000]);
     let client = emulator.client();

@@ -389,6 +389,19 @@ fn the_logs_are_read_page_by_page() {
 }
 
 #[test]
+fn a_look_into_the_logs_is_tried_again() {
+    let emulator = Emulator::builder().logs([Html(502), Cut(20), Queued, Refuse(403)]).start();
+    let client = emulator.client();
+    let id = client.create(&fox().client_request_id("fox-1")).unwrap();
+    assert_eq!(client.recover("fox-1").unwrap(), Some(id));
+    assert!(matches!(client.recover("fox-1"), Err(Error::Refused { status: 403, .. })));
+    assert!(matches!(client.recover("no id"), Err(Error::InvalidRequest { .. })));
+
+    let emulator = Emulator::builder().logs(vec![body("{}"); 3]).start();
+    assert!(matches!(emulator.client().recover("fox-1"), Err(Error::UnexpectedAnswer { .. })));
+}
+
+#[test]
 fn a_failed_generation_stays_failed() {
     let emulator = Emulator::script([Failed("moderated".to_owned())]);
     let client = emulator.client();

@@ -2,92 +2,244 @@
 
 mod support;
 
-use std::time::Duration;
+use std::path::Path;
 
 use kling::emulator::{Emulator, Step};
-use kling::{Client, Error, Poll};
+use kling::{AspectRatio, Client, Error, GenerationId, Poll, Seconds, Video};
 use support::{closed_port, fox, millis};
 
+const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
+
+/// An error as `fn main` shows it, with its ports and random ids told by name.
+fn words(error: &Error) -> String {
+    let mut text = format!("{error:?}");
+    for (before, length, name) in [
+        ("http://127.0.0.1:", |c: char| c.is_ascii_digit(), "PORT"),
+        ("kling-", |c: char| c.is_ascii_hexdigit(), "RANDOM"),
+        ("generation ", |c: char| c.is_ascii_hexdigit() || c == '-', "UUID"),
+        (" (os error ", |c: char| c.is_ascii_digit(), "N"),
+    ] as [(&str, fn(char) -> bool, &str); 4]
+    {
+        let mut pieces = text.split(before);
+        let mut named = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let rest = piece.trim_start_matches(length);
+            let found = if rest.len() < piece.len() { name } else { "" };
+            named += &format!("{before}{found}{rest}");
+        }
+        text = named;
+    }
+    text.replace(MODEL, "MODEL")
+}
+
+#[track_caller]
+fn reads(error: &Error, expected: &str) {
+    assert_eq!(words(error), expected);
+}
+
+fn created_with(step: Step) -> Error {
+    let emulator = Emulator::builder().create(vec![step; 3]).start();
+    emulator.client().create(&fox()).unwrap_err()
+}
+
 #[test]
-fn dump() {
-    let show = |name: &str, e: Error| println!("--- {name}\n{e:?}");
-    let em = |c: Vec<Step>, s: Vec<Step>, f: Vec<Step>| {
-        Emulator::builder().create(c).status(s).file(f).patience(millis(100)).start()
+fn a_refusal_says_who_refused_what_and_why_and_what_to_check() {
+    let refused = "the service refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with";
+    let why = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
+    for (step, expected) in [
+        (Step::Refuse(400), format!("{refused} 400: {why}")),
+        (Step::Refuse(401), format!("{refused} 401: {why}; check the key in AIML_API_KEY")),
+        (Step::Refuse(403), format!("{refused} 403: {why}; check the credit of the account and the rights of the key")),
+        (Step::Refuse(429), format!("{refused} 429: {why}; try again later")),
+        (Step::RefuseAfter(429, "120".to_owned()), format!("{refused} 429: {why}; try again after 120 s")),
+        (
+            Step::Html(403),
+            format!(
+                "{refused} 403: <html><body><h1>403</h1></body></html>; check the credit of the account and the rights of the key"
+            ),
+        ),
+    ] {
+        reads(&created_with(step), &expected);
+    }
+}
+
+#[test]
+fn an_unknown_outcome_says_how_to_find_out() {
+    let unknown = "the create with client request id kling-RANDOM may have been accepted and charged: \
+                   look this id up with `Client::recover` before sending it again";
+    let post = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+    for (step, causes) in [
+        (Step::Close, format!("{post} got no answer\n  because: the server closed the connection")),
+        (Step::Reset, format!("{post} got no answer\n  because: Connection reset by peer (os error N)")),
+        (Step::Html(502), format!("{post} got an unexpected answer, 502: <html><body><h1>502</h1></body></html>")),
+        (
+            Step::Cut(10),
+            format!("{post} got an unexpected answer, 201: {{\"error\":n\n  because: the server closed the connection"),
+        ),
+        (
+            Step::Body(b"{}".to_vec()),
+            format!("{post} got an unexpected answer, 200: {{}}\n  because: it has no usable id"),
+        ),
+        (
+            Step::Body(b"<p>".to_vec()),
+            format!(
+                "{post} got an unexpected answer, 200: <p>\n  because: it is not the JSON that was expected (line 1, \
+                 column 1)"
+            ),
+        ),
+    ] {
+        reads(&created_with(step), &format!("{unknown}\n  because: {causes}"));
+    }
+}
+
+#[test]
+fn a_create_that_was_not_sent_says_that_nothing_was_charged() {
+    let emulator = Emulator::start();
+    let base_url = format!("http://127.0.0.1:{}", closed_port());
+    let client = emulator.client_builder().base_url(base_url).build().unwrap();
+    reads(
+        &client.create(&fox()).unwrap_err(),
+        "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation was not sent, so nothing was charged: check the \
+         connection and try again\n  because: Connection refused (os error N)",
+    );
+}
+
+#[test]
+fn a_failed_row_says_that_the_create_can_be_sent_again() {
+    let emulator = Emulator::script([Step::Failed("moderated".to_owned())]);
+    let client = emulator.client();
+    client.create(&fox().client_request_id("fox-1")).unwrap();
+    reads(
+        &client.recover("fox-1").unwrap_err(),
+        "the logs say that the create with client request id fox-1 failed and was not charged: it can be sent again",
+    );
+}
+
+fn waited_with(step: Step) -> Error {
+    let emulator = Emulator::script(vec![step; 500]);
+    let poll = Poll { interval: millis(1), deadline: millis(20) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
+    client.generate(&fox()).unwrap_err()
+}
+
+#[test]
+fn a_wait_that_ended_says_how_to_go_on() {
+    let go_on = "no video of generation UUID:MODEL yet: go on with this id instead of paying again\n  because:";
+    let get = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+    for (step, causes) in [
+        (
+            Step::Refuse(401),
+            format!(
+                "the service refused {get} with 401: Refused by the script (request id \
+                 5b0e8f5c-0000-4000-8000-rehearsal000); check the key in AIML_API_KEY"
+            ),
+        ),
+        (
+            Step::Redirect(302, "/elsewhere".to_owned()),
+            format!(
+                "{get} got an unexpected answer, 302\n  because: a redirect is not followed: it would lead the key \
+                 elsewhere"
+            ),
+        ),
+        (
+            Step::Body(br#"{"status":"completed"}"#.to_vec()),
+            format!(
+                "{get} got an unexpected answer, 200: {{\"status\":\"completed\"}}\n  because: it says completed, but \
+                 has no URL of the video"
+            ),
+        ),
+    ] {
+        reads(&waited_with(step), &format!("{go_on} {causes}"));
+    }
+    reads(
+        &waited_with(Step::Failed("moderated".to_owned())),
+        "generation UUID:MODEL ended without a video: GenerationFailed: moderated",
+    );
+}
+
+#[test]
+fn a_deadline_says_what_was_heard_last() {
+    let deadline = |last_status: Option<&str>, source: Option<Box<Error>>| {
+        let last_status = last_status.map(str::to_owned);
+        Error::DeadlineExceeded { deadline: Poll::default().deadline, polls: 101, last_status, source }
     };
-    for step in [
-        Step::Refuse(401),
-        Step::Refuse(403),
-        Step::Refuse(400),
-        Step::RefuseAfter(429, "86400".into()),
-        Step::Refuse(429),
-    ] {
-        let e = em(vec![step.clone(); 3], vec![], vec![]);
-        show(&format!("create {step:?}"), e.client().create(&fox()).unwrap_err());
-    }
-    for step in [Step::Close, Step::Reset, Step::Stall, Step::Html(502), Step::Cut(10), Step::Body(b"{}".to_vec())] {
-        let e = em(vec![step.clone(); 3], vec![], vec![]);
-        show(&format!("create {step:?}"), e.client().create(&fox()).unwrap_err());
-    }
-    let e = em(vec![], vec![], vec![]);
-    show(
-        "refused",
-        e.client_builder()
-            .base_url(format!("http://127.0.0.1:{}", closed_port()))
-            .build()
-            .unwrap()
-            .create(&fox())
-            .unwrap_err(),
+    reads(
+        &deadline(Some("generating"), None),
+        "no end within 1000s, asked 101 times, the last status was \"generating\": it may still end, wait again",
     );
-    show("no name", e.client_builder().base_url("https://kling.invalid").build().unwrap().create(&fox()).unwrap_err());
-    for step in [
-        Step::Refuse(404),
-        Step::Refuse(401),
-        Step::Word("completed".into()),
-        Step::Failed("moderated".into()),
-        Step::Generating,
-        Step::Close,
-        Step::Redirect("/x".into()),
-    ] {
-        let e = em(vec![], vec![step.clone(); 500], vec![]);
-        let c = e.client_builder().poll(Poll { interval: millis(5), deadline: millis(30) }).build().unwrap();
-        show(&format!("wait {step:?}"), c.generate(&fox()).unwrap_err());
-    }
-    for step in [
-        Step::Refuse(404),
-        Step::Refuse(500),
-        Step::Html(200),
-        Step::Close,
-        Step::Stall,
-        Step::CutUnannounced(9000),
-        Step::Cut(0),
-        Step::Redirect("http://example.com/".into()),
-    ] {
-        let e = em(vec![], vec![], vec![step.clone(); 500]);
-        let c = e.client();
-        let v = c.generate(&fox()).unwrap();
-        let d = tempfile::tempdir().unwrap();
-        show(&format!("file {step:?}"), c.download(&v, d.path().join("x.mp4")).unwrap_err());
-    }
-    let c = e.client();
-    let v = c.generate(&fox()).unwrap();
-    show("disk", c.download(&v, "/missing/x.mp4").unwrap_err());
-    show("disk", c.download(&v, "/").unwrap_err());
-    let mut v2 = v.clone();
-    v2.url = "http://example.com/x".into();
-    show("url", c.download(&v2, "/tmp/x.mp4").unwrap_err());
-    show("id", "a b".parse::<kling::GenerationId>().unwrap_err());
-    show("ratio", "4:3".parse::<kling::AspectRatio>().unwrap_err());
-    show(
-        "deadline",
-        Error::DeadlineExceeded {
-            deadline: Duration::from_secs(1000),
-            polls: 100,
-            last_status: Some("queued".into()),
-            source: None,
-        },
+    let request = "GET https://api.aimlapi.com/v2/generate/video/kling/generation".to_owned();
+    let no_answer = Error::NoAnswer { request, source: "the name lookup took too long".into() };
+    reads(
+        &deadline(None, Some(Box::new(no_answer))),
+        "no end within 1000s, asked 101 times: no answer told a status\n  because: GET \
+         https://api.aimlapi.com/v2/generate/video/kling/generation got no answer\n  because: the name lookup took too \
+         long",
     );
-    show("key", Client::new("a b").unwrap_err());
-    let f = em(vec![], vec![Step::Failed("x".into())], vec![]);
-    f.client().create(&fox().client_request_id("fox-1")).unwrap();
-    show("recover", f.client().recover("fox-1").unwrap_err());
+}
+
+fn video(steps: Vec<Step>) -> (Emulator, Client, Video) {
+    let emulator = Emulator::builder().status([]).file(steps).start();
+    let client = emulator.client();
+    let video = client.generate(&fox()).unwrap();
+    (emulator, client, video)
+}
+
+#[test]
+fn a_download_that_ended_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let go_on = "no video of generation UUID:MODEL yet: go on with this id instead of paying again\n  because:";
+    let file = "http://127.0.0.1:PORT/generations/0/output.mp4";
+    for (step, causes) in [
+        (Step::Refuse(404), format!("GET {file} got an unexpected answer, 404")),
+        (Step::Html(200), format!("{file} is not a whole video: it is an HTML or XML page")),
+        (Step::Close, format!("GET {file} got no answer\n  because: the server closed the connection")),
+        (
+            Step::Redirect(302, "http://cdn.example/v.mp4?sig=s".to_owned()),
+            format!(
+                "GET {file} got no answer\n  because: it leads to http://cdn.example/v.mp4, but it is not https (http \
+                 is for loopback alone)"
+            ),
+        ),
+        (
+            Step::Redirect(302, "/generations/0/output.mp4".to_owned()),
+            format!("GET {file} got no answer\n  because: it leads on more than 5 times"),
+        ),
+    ] {
+        let (_emulator, client, video) = video(vec![step; 99]);
+        let error = client.download(&video, folder.path().join("fox.mp4")).unwrap_err();
+        reads(&error, &format!("{go_on} {causes}"));
+    }
+
+    let (_emulator, client, mut video) = video(vec![]);
+    let saved_to = |path: &str| words(&client.download(&video, Path::new(path)).unwrap_err());
+    assert_eq!(saved_to("/"), format!("{go_on} cannot write a video to /\n  because: is a directory"));
+    assert_eq!(
+        saved_to("missing/fox.mp4"),
+        format!("{go_on} cannot create a file in missing\n  because: No such file or directory (os error N)")
+    );
+    video.url = "cdn.example/v.mp4".to_owned();
+    reads(
+        &client.open(&video).unwrap_err(),
+        &format!("{go_on} GET cdn.example/v.mp4 got no answer\n  because: it has to begin with https://"),
+    );
+}
+
+#[test]
+fn what_is_typed_wrongly_is_told_with_what_is_right() {
+    let table = [
+        ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: \"4:3\" is none of 16:9, 9:16, 1:1"),
+        ("7".parse::<Seconds>().unwrap_err(), "invalid duration: \"7\" is none of 5, 10 (seconds)"),
+        (
+            "a b".parse::<GenerationId>().unwrap_err(),
+            "invalid generation id: it holds white space or control characters",
+        ),
+        (
+            Client::new("a b").unwrap_err(),
+            "invalid API key: it is empty, or holds a space, a line break or a character beyond ASCII",
+        ),
+        (Error::MissingKey, "no API key in the environment: set AIML_API_KEY"),
+    ];
+    for (error, expected) in table {
+        reads(&error, expected);
+    }
 }

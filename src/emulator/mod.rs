@@ -201,6 +201,7 @@ impl Emulator {
             status: vec![Step::Queued, Step::Generating],
             file: Vec::new(),
             ranges: true,
+            etags: true,
             logs: Vec::new(),
             logs_after: 0,
             client_timeout: Duration::from_secs(5),
@@ -266,6 +267,7 @@ pub struct EmulatorBuilder {
     status: Vec<Step>,
     file: Vec<Step>,
     ranges: bool,
+    etags: bool,
     logs: Vec<Step>,
     logs_after: usize,
     client_timeout: Duration,
@@ -296,6 +298,12 @@ impl EmulatorBuilder {
     /// Defaults to true.
     pub fn ranges(mut self, ranges: bool) -> Self {
         self.ranges = ranges;
+        self
+    }
+
+    /// Sets whether files have an `ETag`, by which a client can tell whether one has changed. Defaults to true.
+    pub fn etags(mut self, etags: bool) -> Self {
+        self.etags = etags;
         self
     }
 
@@ -532,13 +540,14 @@ impl Service {
         let clip = generation.clip;
         state.files.push(asked);
         let range = request.header("range").filter(|_| self.plan.ranges);
-        let due = match (&step, range) {
+        let mut due = match (&step, range) {
             (Step::WrongRange, Some(range)) => {
                 let first = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
                 clip.answer(Some(&format!("bytes={}-", first + 1)), None)
             }
             _ => clip.answer(range, request.header("if-range")),
         };
+        due.headers.retain(|(name, _)| self.plan.etags || *name != "ETag");
         play(&step, due, path)
     }
 }

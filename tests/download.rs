@@ -154,6 +154,12 @@ fn a_download_to_a_file_ends_as_the_table_says_and_is_whole_or_absent() {
 }
 
 #[test]
+fn the_readme_counts_the_faults() {
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&format!("and {} the file", file_column().len())), "{}", file_column().len());
+}
+
+#[test]
 fn a_download_as_a_reader_ends_as_the_table_says() {
     let whole = whole_file();
     for (fault, steps, ends) in file_column() {

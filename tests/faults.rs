@@ -14,6 +14,8 @@ use Step::{
     ResetAfter, Stall, StallAfter, Unread, Word,
 };
 
+const README: &str = include_str!("../README.md");
+
 /// How a create ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Create {
@@ -123,6 +125,12 @@ fn creating_ends_as_the_table_says() {
             _ => panic!("{fault}: {result:?}"),
         }
     }
+}
+
+#[test]
+fn the_readme_counts_the_faults() {
+    assert!(README.contains(&format!("{} strike the create", create_column().len())), "{}", create_column().len());
+    assert!(README.contains(&format!("{} the status", status_column().len())), "{}", status_column().len());
 }
 
 #[test]

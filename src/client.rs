@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::api::{Api, Draft, Endpoint};
+use crate::batch::Batch;
 use crate::download::{self, Download};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
@@ -13,7 +14,7 @@ use crate::poll::Poll;
 use crate::recover;
 use crate::request::VideoRequest;
 use crate::retry::retry;
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 /// The provider's own SDK reads these, in this order.
 const KEY_VARIABLES: [&str; 2] = ["AIML_API_KEY", "AIMLAPI_API_KEY"];
@@ -227,14 +228,8 @@ impl Client {
     ///
     /// As [`watch`](Client::watch), and [`Error::Failed`] if the generation ended without a video.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        for update in self.watch(id) {
-            match update? {
-                Status::Completed(video) => return Ok(video),
-                Status::Failed(failure) => return Err(Error::Failed { id: id.clone(), failure }),
-                _ => {}
-            }
-        }
-        unreachable!("a watch ends with a finished status or an error")
+        let outcome = self.watch(id).find_map(|update| watch::outcome(id, update));
+        outcome.unwrap_or_else(|| unreachable!("a watch ends with a finished status or an error"))
     }
 
     /// Creates a generation and waits for it: [`create`](Client::create), then [`wait`](Client::wait).
@@ -244,6 +239,48 @@ impl Client {
     /// Those of the two.
     pub fn generate(&self, request: &VideoRequest) -> Result<Video> {
         self.wait(&self.create(request)?)
+    }
+
+    /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # let emulator = kling::emulator::Emulator::start();
+    /// # let client = emulator.client();
+    /// use kling::VideoRequest;
+    ///
+    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let mut videos = vec![None; requests.len()];
+    /// for (index, outcome) in client.generate_all(&requests).in_flight(2) {
+    ///     match outcome {
+    ///         Ok(video) => videos[index] = Some(video),
+    ///         Err(error) => eprintln!("sea {index}: {error}"),
+    ///     }
+    /// }
+    /// assert!(videos.iter().all(Option::is_some));
+    /// ```
+    pub fn generate_all<'a>(&self, requests: impl IntoIterator<Item = &'a VideoRequest>) -> Batch {
+        Batch::generate(self.api.clone(), self.poll, requests.into_iter().cloned())
+    }
+
+    /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # let emulator = kling::emulator::Emulator::start();
+    /// # let client = emulator.client();
+    /// use kling::VideoRequest;
+    ///
+    /// let ids = [client.create(&VideoRequest::new("A fox"))?, client.create(&VideoRequest::new("An owl"))?];
+    /// // Perhaps in another process: the ids are plain strings.
+    /// let finished = client.wait_all(ids).filter(|(_, outcome)| outcome.is_ok()).count();
+    /// assert_eq!(finished, 2);
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn wait_all(&self, ids: impl IntoIterator<Item = GenerationId>) -> Batch {
+        Batch::wait(self.api.clone(), self.poll, ids)
     }
 
     /// Opens a video: a reader of known length, for a progress bar or any sink.

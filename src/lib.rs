@@ -45,6 +45,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+mod batch;
 mod client;
 mod download;
 mod effort;
@@ -66,6 +67,7 @@ mod watch;
 mod wire;
 
 pub use api::Endpoint;
+pub use batch::{Batch, Progress};
 pub use client::{Client, ClientBuilder};
 pub use download::Download;
 pub use error::{Error, Result};

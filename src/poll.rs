@@ -1,6 +1,6 @@
 //! When to ask next, as pure arithmetic: time, hints and chance are handed in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::setback::Nature;
 
@@ -47,6 +47,11 @@ impl Poll {
     pub(crate) fn patience(&self, elapsed: Duration, longest: Duration) -> Duration {
         self.deadline.saturating_sub(elapsed).clamp(LEAST_PATIENCE.min(longest), longest)
     }
+}
+
+/// The moment so much later; a pause that no clock can count is a year.
+pub(crate) fn later(now: Instant, pause: Duration) -> Instant {
+    now.checked_add(pause).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
 }
 
 /// Whether a poll that failed ends the wait, `elapsed` after the first one, with `without_url` answers so far that said
@@ -133,6 +138,8 @@ mod tests {
         assert_eq!(poll.pause(secs(1), Some(Duration::MAX)), Some(Duration::MAX - secs(1)));
         assert_eq!(poll.patience(Duration::MAX, secs(30)), secs(1));
         assert_eq!(Poll { deadline: Duration::ZERO, ..poll }.pause(secs(0), None), None);
+        let now = Instant::now();
+        assert!(later(now, Duration::MAX) > now);
     }
 
     #[test]

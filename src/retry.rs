@@ -9,7 +9,7 @@ use crate::random;
 use crate::setback::{Nature, Setback};
 
 /// How often something is tried outside a wait.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 
 /// Tries at most three times, with pauses, while what fails is passing.
 pub(crate) fn retry<T>(api: &Api, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T> {

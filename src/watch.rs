@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::api::{Api, Polled};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Status};
+use crate::generation::{GenerationId, Status, Video};
 use crate::poll::{self, Poll};
 use crate::setback::{Nature, Setback};
 
@@ -23,17 +23,17 @@ pub struct Watch {
     next: Next,
     polls: u32,
     without_url: u32,
-    last_status: Option<String>,
+    last_status: Option<Status>,
     last_error: Option<Box<Error>>,
 }
 
-/// What the next turn does.
+/// What the next turn does, and when.
+#[derive(Clone, Copy)]
 enum Next {
-    /// Asks, so long after this moment.
-    Ask(Instant, Duration),
+    Ask(Instant),
     /// Reports that the deadline has passed.
-    GiveUp,
-    /// Nothing: the last item was handed out.
+    GiveUp(Instant),
+    /// The last item was handed out.
     Nothing,
 }
 
@@ -44,7 +44,7 @@ impl Watch {
             id,
             poll,
             first_poll: None,
-            next: Next::Ask(Instant::now(), Duration::ZERO),
+            next: Next::Ask(Instant::now()),
             polls: 0,
             without_url: 0,
             last_status: None,
@@ -52,8 +52,36 @@ impl Watch {
         }
     }
 
-    /// Asks once. `None` if the answer is no update.
-    fn turn(&mut self) -> Option<Result<Status>> {
+    pub(crate) fn id(&self) -> &GenerationId {
+        &self.id
+    }
+
+    /// The last status that was not a finished one.
+    pub(crate) fn last_status(&self) -> Option<&Status> {
+        self.last_status.as_ref()
+    }
+
+    /// When the next turn is; `None` after the last.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self.next {
+            Next::Ask(due) | Next::GiveUp(due) => Some(due),
+            Next::Nothing => None,
+        }
+    }
+
+    /// Takes one turn without waiting for it. `None` if it brings no update.
+    pub(crate) fn turn(&mut self) -> Option<Result<Status>> {
+        match self.next {
+            Next::Ask(_) => self.ask(),
+            Next::GiveUp(_) => {
+                self.next = Next::Nothing;
+                Some(Err(self.deadline_exceeded()))
+            }
+            Next::Nothing => None,
+        }
+    }
+
+    fn ask(&mut self) -> Option<Result<Status>> {
         let first_poll = *self.first_poll.get_or_insert_with(Instant::now);
         let patience = self.poll.patience(first_poll.elapsed(), self.api.limits().poll);
         self.polls = self.polls.saturating_add(1);
@@ -63,7 +91,7 @@ impl Watch {
                     self.next = Next::Nothing;
                     return Some(Ok(status));
                 }
-                self.last_status = Some(status.to_string());
+                self.last_status = Some(status.clone());
                 self.last_error = None;
                 (Some(Ok(status)), retry_after)
             }
@@ -77,9 +105,10 @@ impl Watch {
                 (None, retry_after)
             }
         };
+        let now = Instant::now();
         self.next = match self.poll.pause(first_poll.elapsed(), retry_after) {
-            Some(pause) => Next::Ask(Instant::now(), pause),
-            None => Next::GiveUp,
+            Some(pause) => Next::Ask(poll::later(now, pause)),
+            None => Next::GiveUp(now),
         };
         item
     }
@@ -88,7 +117,7 @@ impl Watch {
         let error = Error::DeadlineExceeded {
             deadline: self.poll.deadline,
             polls: self.polls,
-            last_status: self.last_status.take(),
+            last_status: self.last_status.take().map(|status| status.to_string()),
             source: self.last_error.take(),
         };
         error.about(&self.id)
@@ -100,18 +129,9 @@ impl Iterator for Watch {
 
     fn next(&mut self) -> Option<Result<Status>> {
         loop {
-            match self.next {
-                Next::Ask(since, pause) => {
-                    thread::sleep(pause.saturating_sub(since.elapsed()));
-                    if let Some(item) = self.turn() {
-                        return Some(item);
-                    }
-                }
-                Next::GiveUp => {
-                    self.next = Next::Nothing;
-                    return Some(Err(self.deadline_exceeded()));
-                }
-                Next::Nothing => return None,
+            thread::sleep(self.due()?.saturating_duration_since(Instant::now()));
+            if let Some(item) = self.turn() {
+                return Some(item);
             }
         }
     }
@@ -122,5 +142,15 @@ impl std::iter::FusedIterator for Watch {}
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("id", &self.id).field("poll", &self.poll).field("polls", &self.polls).finish()
+    }
+}
+
+/// The video or the error that an update ends a wait with; `None` if it goes on.
+pub(crate) fn outcome(id: &GenerationId, update: Result<Status>) -> Option<Result<Video>> {
+    match update {
+        Ok(Status::Completed(video)) => Some(Ok(video)),
+        Ok(Status::Failed(failure)) => Some(Err(Error::Failed { id: id.clone(), failure })),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
     }
 }

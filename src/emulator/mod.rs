@@ -9,7 +9,7 @@
 //!
 //! It validates requests as the service's schema does, serves both paths, `/v2/logs` and a real, playable test card that
 //! fits the request, and records what it was asked. The file lies on another port than the API, as the service's lies
-//! on another host. Each generation plays the same script of [`Step`]s.
+//! on another host. Each generation plays a script of [`Step`]s, all the same one unless told otherwise.
 //!
 //! # Example: a user's own test
 //!
@@ -199,6 +199,7 @@ impl Emulator {
         EmulatorBuilder {
             create: Vec::new(),
             status: vec![Step::Queued, Step::Generating],
+            status_of: HashMap::new(),
             file: Vec::new(),
             ranges: true,
             etags: true,
@@ -265,6 +266,7 @@ impl fmt::Debug for Emulator {
 pub struct EmulatorBuilder {
     create: Vec<Step>,
     status: Vec<Step>,
+    status_of: HashMap<usize, Vec<Step>>,
     file: Vec<Step>,
     ranges: bool,
     etags: bool,
@@ -285,6 +287,12 @@ impl EmulatorBuilder {
     /// `generating`.
     pub fn status(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         self.status = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the script of one generation, by its place among the accepted ones, from 0 on; it plays this one instead.
+    pub fn status_of(mut self, generation: usize, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.status_of.insert(generation, steps.into_iter().collect());
         self
     }
 
@@ -331,6 +339,10 @@ impl EmulatorBuilder {
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
+    }
+
+    fn script_of(&self, generation: usize) -> &[Step] {
+        self.status_of.get(&generation).unwrap_or(&self.status)
     }
 
     /// Starts the emulator.
@@ -453,7 +465,7 @@ impl Service {
             return whole(&Answer::refusal(404, path, "No such generation"));
         };
         let generation = &mut state.generations[number];
-        let step = self.plan.status.get(generation.polls).cloned().unwrap_or(Step::Completed);
+        let step = self.plan.script_of(number).get(generation.polls).cloned().unwrap_or(Step::Completed);
         generation.polls += 1;
         if let Step::Failed(message) = &step {
             generation.failed = Some(message.clone());
@@ -484,19 +496,20 @@ impl Service {
         let looks = state.looks;
         state.looks += 1;
         let step = self.plan.logs.get(looks).cloned().unwrap_or(Step::Completed);
-        // The logs know how the script ends, whether or not anybody has polled so far.
-        let will_fail = self.plan.status.iter().any(|step| matches!(step, Step::Failed(_)));
+        // The logs know how a script ends, whether or not anybody has polled so far.
+        let will_fail = |number| self.plan.script_of(number).iter().any(|step| matches!(step, Step::Failed(_)));
         let rows: Vec<Value> = state
             .generations
             .iter()
+            .enumerate()
             .rev()
-            .filter(|generation| looks >= generation.looks + self.plan.logs_after)
+            .filter(|(_, generation)| looks >= generation.looks + self.plan.logs_after)
             .filter(|_| model.as_deref().is_none_or(|model| model == MODEL))
-            .map(|generation| {
-                let credits = if will_fail { 0 } else { 120_000 };
+            .map(|(number, generation)| {
+                let (status, credits) = if will_fail(number) { ("failed", 0) } else { ("succeeded", 120_000) };
                 json!({
                     "created": "2026-01-01T00:00:00.000Z",
-                    "status": if will_fail { "failed" } else { "succeeded" },
+                    "status": status,
                     "origin": "api",
                     "model": MODEL,
                     "cost": { "usd": 0.0, "credits": credits },

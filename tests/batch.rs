@@ -1,0 +1,193 @@
+//! Many generations on one thread.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use kling::emulator::{Emulator, Step};
+use kling::{Batch, Error, Poll, Result, Video, VideoRequest};
+use support::{accepted, cause, fox, millis};
+
+fn foxes(many: usize) -> Vec<VideoRequest> {
+    (0..many).map(|n| VideoRequest::new(format!("Fox number {n}"))).collect()
+}
+
+/// The outcomes by index; each index has exactly one.
+#[track_caller]
+fn outcomes(batch: Batch) -> BTreeMap<usize, Result<Video>> {
+    let mut outcomes = BTreeMap::new();
+    for (index, outcome) in batch {
+        assert!(outcomes.insert(index, outcome).is_none(), "{index} ended twice");
+    }
+    outcomes
+}
+
+#[test]
+fn items_come_in_the_order_of_completion() {
+    let emulator = Emulator::builder()
+        .status_of(0, vec![Step::Generating; 40])
+        .status_of(1, [])
+        .status_of(2, vec![Step::Generating; 10])
+        .start();
+    let order: Vec<usize> = emulator.client().generate_all(&foxes(3)).map(|(index, _)| index).collect();
+    assert_eq!(order, [1, 2, 0]);
+}
+
+#[test]
+fn in_flight_bounds_what_is_created_and_unfinished() {
+    for most in [1, 3, 8] {
+        let emulator = Emulator::start();
+        let mut batch = emulator.client().generate_all(&foxes(8)).in_flight(most);
+        let mut ended = 0;
+        while let Some((_, outcome)) = batch.next() {
+            outcome.unwrap();
+            assert!(emulator.creates().len() <= ended + most, "{most}: {} after {ended}", emulator.creates().len());
+            ended += 1;
+            assert_eq!(batch.len(), 8 - ended);
+        }
+        assert_eq!((ended, emulator.creates().len()), (8, 8));
+    }
+    // None at all would never end.
+    assert_eq!(Emulator::start().client().generate_all(&foxes(2)).in_flight(0).count(), 2);
+}
+
+#[test]
+fn one_that_fails_costs_no_other_its_result() {
+    let emulator = Emulator::builder()
+        .create([Step::Queued, Step::Close, Step::Refuse(400), Step::Queued, Step::Refuse(429), Step::Queued])
+        // The accepted ones, in order: requests 0, 1 (whose answer was lost), 3, 4, 5, 7, 8.
+        .status_of(2, [Step::Failed("moderated".to_owned())])
+        .status_of(3, [Step::Refuse(401)])
+        .status_of(4, [Step::Html(502), Step::Cut(3), Step::Queued])
+        .start();
+    let mut requests = foxes(9);
+    requests[6] = VideoRequest::new(" ");
+    let outcomes = outcomes(emulator.client().generate_all(&requests).in_flight(9));
+
+    assert_eq!(outcomes.len(), 9);
+    let video = |index: usize| outcomes[&index].as_ref().unwrap();
+    let error = |index: usize| outcomes[&index].as_ref().unwrap_err();
+    for index in [0, 5, 7, 8] {
+        assert_eq!(video(index).duration, Some(5.0));
+    }
+    assert!(matches!(error(1), Error::OutcomeUnknown { .. }));
+    assert!(matches!(error(2), Error::Refused { status: 400, .. }));
+    assert!(matches!(error(3), Error::Failed { .. }));
+    assert!(matches!(cause(error(4)), Error::Refused { status: 401, .. }));
+    assert!(error(4).generation_id().is_some());
+    assert!(matches!(error(6), Error::InvalidRequest { .. }));
+    assert_eq!(accepted(&emulator), 7);
+}
+
+#[test]
+fn a_third_with_faults_leaves_two_thirds_untouched() {
+    let mut builder = Emulator::builder();
+    for n in (0..60).step_by(3) {
+        let steps = [
+            vec![Step::Failed("x".to_owned())],
+            vec![Step::Refuse(403)],
+            vec![Step::Reset; 3],
+            vec![Step::Body(vec![]); 9],
+        ];
+        builder = builder.status_of(n, steps[n / 3 % 4].clone());
+    }
+    let emulator = builder.start();
+    for (index, outcome) in outcomes(emulator.client().generate_all(&foxes(60)).in_flight(60)) {
+        match (index % 3, index / 3 % 4, outcome) {
+            (0, 0, Err(Error::Failed { .. })) | (0, 1, Err(Error::Unfinished { .. })) => {}
+            (0, 2 | 3, Ok(_)) | (1 | 2, _, Ok(_)) => {}
+            (_, _, outcome) => panic!("{index}: {outcome:?}"),
+        }
+    }
+    assert_eq!(emulator.creates().len(), 60);
+}
+
+#[test]
+fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
+    let emulator = Emulator::builder().create([Step::Queued, Step::RefuseAfter(429, "60".to_owned())]).start();
+    let mut batch = emulator.client().generate_all(&foxes(3));
+    let (index, outcome) = batch.next().unwrap();
+    assert_eq!((index, outcome.is_ok()), (0, true));
+    assert_eq!(
+        (emulator.creates().len(), batch.progress().to_create),
+        (2, 2),
+        "the second create waits for its minute"
+    );
+}
+
+#[test]
+fn each_generation_has_its_own_pause_and_deadline() {
+    let emulator = Emulator::builder()
+        .status_of(0, [Step::RefuseAfter(429, "60".to_owned())])
+        .status_of(1, vec![Step::Generating; 1000])
+        .start();
+    let poll = Poll { interval: millis(2), deadline: millis(40) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
+    let outcomes = outcomes(client.generate_all(&foxes(3)));
+    // Its one pause was cut to the deadline, and its script has ended.
+    assert!(outcomes[&0].is_ok());
+    assert!(matches!(cause(outcomes[&1].as_ref().unwrap_err()), Error::DeadlineExceeded { .. }));
+    assert!(outcomes[&2].is_ok());
+    let polls_of_0 =
+        emulator.polls().iter().filter(|poll| poll.generation_id == emulator.creates()[0].generation_id).count();
+    assert_eq!(polls_of_0, 2);
+}
+
+#[test]
+fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
+    let emulator = Emulator::builder().status_of(1, vec![]).status(vec![Step::Generating; 50]).start();
+    let client = emulator.client();
+    let mut batch = client.generate_all(&foxes(9)).in_flight(3);
+    assert_eq!(batch.next().unwrap().0, 1);
+    let left: Vec<_> = batch.ids().into_iter().map(|(_, id)| id.clone()).collect();
+    assert_eq!(left.len(), accepted(&emulator) - 1);
+    drop(batch);
+    let created = emulator.creates().len();
+
+    // Another process would read the ids from a file.
+    let other = emulator.client();
+    let outcomes = outcomes(other.wait_all(left.clone()));
+    assert!(outcomes.iter().all(|(index, outcome)| outcome.as_ref().unwrap().id == left[*index]));
+    assert_eq!(emulator.creates().len(), created, "nothing was paid twice");
+}
+
+#[test]
+fn progress_can_be_read_between_items() {
+    let emulator = Emulator::builder()
+        .status_of(0, [])
+        .status_of(1, vec![Step::Generating; 1000])
+        .status_of(2, vec![Step::Word("waiting".to_owned()); 1000])
+        .start();
+    let mut batch = emulator.client().generate_all(&foxes(4)).in_flight(2);
+    assert_eq!(batch.progress().to_string(), "4 to create, 0 queued, 0 generating, 0 ended");
+    assert_eq!(batch.status(0), None);
+    batch.next().unwrap().1.unwrap();
+    let progress = batch.progress();
+    assert_eq!((progress.to_create, progress.ended), (3, 1));
+    assert_eq!(batch.status(1).map(ToString::to_string).as_deref().unwrap_or("generating"), "generating");
+    assert_eq!(batch.status(0), None, "it has ended");
+}
+
+#[test]
+fn a_thousand_wait_on_one_thread_and_one_connection() {
+    let emulator = Emulator::start();
+    let client = emulator.client();
+    let ids: Vec<_> = foxes(1000).iter().map(|fox| client.create(fox).unwrap()).collect();
+    let before = emulator.connections();
+    let outcomes = outcomes(client.wait_all(ids));
+    assert_eq!(outcomes.len(), 1000);
+    assert!(outcomes.values().all(Result::is_ok));
+    assert_eq!(emulator.connections(), before + 1);
+}
+
+#[test]
+fn an_empty_batch_ends_at_once() {
+    let client = Emulator::start().client();
+    assert!(client.generate_all(&[]).next().is_none());
+    assert!(client.wait_all([]).next().is_none());
+    let request = fox();
+    let mut batch = client.generate_all([&request]);
+    assert!(batch.next().is_some());
+    assert!(batch.next().is_none());
+    assert!(batch.next().is_none());
+}

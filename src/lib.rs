@@ -25,6 +25,8 @@
 //! # Ok::<(), kling::Error>(())
 //! ```
 //!
+//! [`generate_all`](Client::generate_all) does the same for many, on one thread.
+//!
 //! # What can go wrong, and what is promised
 //!
 //! - A create is never sent twice unless the first was certainly not accepted; otherwise it comes back as

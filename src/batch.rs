@@ -40,8 +40,10 @@ use crate::watch::{self, Watch};
 ///
 /// let requests: Vec<_> = (0..6).map(|n| VideoRequest::new(format!("Sheep number {n}"))).collect();
 /// let finished: usize = std::thread::scope(|scope| {
-///     let halves: Vec<_> = requests.chunks(3).map(|half| scope.spawn(|| client.generate_all(half).count())).collect();
-///     halves.into_iter().map(|half| half.join().unwrap()).sum()
+///     let client = &client;
+///     let threads: Vec<_> =
+///         requests.chunks(3).map(|half| scope.spawn(move || client.generate_all(half).count())).collect();
+///     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
 /// });
 /// assert_eq!(finished, 6);
 /// ```

@@ -61,6 +61,10 @@ impl Draft {
         Ok(Draft { body, drawn: given.is_none(), client_request_id: given.unwrap_or_else(drawn_id) })
     }
 
+    pub(crate) fn client_request_id(&self) -> &str {
+        &self.client_request_id
+    }
+
     /// Makes ready for another try, under an id of its own if that can be.
     pub(crate) fn renew(&mut self) {
         if self.drawn {

@@ -67,6 +67,19 @@ struct Creating {
     draft: Draft,
     tries: u32,
     due: Instant,
+    /// That this try is about to be sent was told.
+    announced: bool,
+}
+
+/// What one turn has brought.
+pub(crate) enum Turn {
+    Nothing,
+    /// The next turn sends a create under this client request id.
+    Sends(usize, String),
+    /// The create was certainly not accepted, and will be sent again.
+    NotAccepted(usize),
+    Created(usize, GenerationId),
+    Ended(usize, Result<Video>),
 }
 
 /// How many generations may be under way at once unless it is said. The service documents no limit; four keep one thread
@@ -74,25 +87,17 @@ struct Creating {
 const IN_FLIGHT: usize = 4;
 
 impl Batch {
-    pub(crate) fn generate(api: Api, poll: Poll, requests: impl Iterator<Item = VideoRequest>) -> Self {
+    pub(crate) fn new(api: Api, poll: Poll, requests: impl Iterator<Item = (usize, VideoRequest)>) -> Self {
         Batch {
             api,
             poll,
             in_flight: IN_FLIGHT,
-            to_create: requests.enumerate().collect(),
+            to_create: requests.collect(),
             creating: None,
             watches: HashMap::new(),
             due: BinaryHeap::new(),
             ended: 0,
         }
-    }
-
-    pub(crate) fn wait(api: Api, poll: Poll, ids: impl IntoIterator<Item = GenerationId>) -> Self {
-        let mut batch = Batch::generate(api, poll, std::iter::empty());
-        for (index, id) in ids.into_iter().enumerate() {
-            batch.begin(index, id);
-        }
-        batch
     }
 
     /// Sets how many generations are created and unfinished at once, at least 1. Defaults to 4: the service documents no
@@ -149,10 +154,16 @@ impl Batch {
         progress
     }
 
-    fn begin(&mut self, index: usize, id: GenerationId) {
+    /// Waits for a generation that exists as well.
+    pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
         let watch = Watch::new(self.api.clone(), id, self.poll);
         self.due.extend(watch.due().map(|due| Reverse((due, index))));
         self.watches.insert(index, watch);
+    }
+
+    /// Does not send the create that was announced.
+    pub(crate) fn call_off(&mut self) {
+        self.creating = None;
     }
 
     /// When the next create is sent, if one may be.
@@ -162,65 +173,67 @@ impl Batch {
             && let Some((index, request)) = self.to_create.pop_front()
         {
             let draft = Draft::new(&request).map_err(|error| (index, error))?;
-            self.creating = Some(Creating { index, draft, tries: 0, due: Instant::now() });
+            self.creating = Some(Creating { index, draft, tries: 0, due: Instant::now(), announced: false });
         }
         Ok(self.creating.as_ref().map(|creating| creating.due))
     }
 
-    /// Sends the create that is on its way. `Some` if that is its end.
-    fn create(&mut self) -> Option<(usize, Error)> {
-        let mut creating = self.creating.take()?;
+    /// Announces the create that is on its way, and then sends it.
+    fn create(&mut self) -> Turn {
+        let Some(mut creating) = self.creating.take() else { return Turn::Nothing };
+        let index = creating.index;
+        if !creating.announced {
+            creating.announced = true;
+            let turn = Turn::Sends(index, creating.draft.client_request_id().to_owned());
+            self.creating = Some(creating);
+            return turn;
+        }
         let Setback { error, nature, retry_after } = match self.api.create(&creating.draft) {
             Ok(id) => {
-                self.begin(creating.index, id);
-                return None;
+                self.wait_for(index, id.clone());
+                return Turn::Created(index, id);
             }
             Err(setback) => setback,
         };
         creating.tries += 1;
         let base = self.api.limits().backoff;
         let pause = poll::retry_pause(creating.tries, TRIES, base, random::fraction(), retry_after);
-        let Some(pause) = pause.filter(|_| nature == Nature::Passing) else { return Some((creating.index, error)) };
+        let Some(pause) = pause.filter(|_| nature == Nature::Passing) else { return Turn::Ended(index, Err(error)) };
         creating.due = poll::later(Instant::now(), pause);
         creating.draft.renew();
+        creating.announced = false;
         self.creating = Some(creating);
-        None
+        Turn::NotAccepted(index)
     }
 
-    /// Asks for the generation that is due first. `Some` if it has ended.
-    fn ask(&mut self) -> Option<(usize, Result<Video>)> {
-        let Reverse((_, index)) = self.due.pop()?;
-        let watch = self.watches.get_mut(&index)?;
+    /// Asks for the generation that is due first.
+    fn ask(&mut self) -> Turn {
+        let Some(Reverse((_, index))) = self.due.pop() else { return Turn::Nothing };
+        let Some(watch) = self.watches.get_mut(&index) else { return Turn::Nothing };
         let update = watch.turn();
         if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
             self.watches.remove(&index);
-            return Some((index, outcome));
+            return Turn::Ended(index, outcome);
         }
         self.due.extend(watch.due().map(|due| Reverse((due, index))));
-        None
+        Turn::Nothing
     }
 
-    fn turn(&mut self) -> Option<Turn> {
+    /// Waits for what is due first, and does it. `None` when all have ended.
+    pub(crate) fn turn(&mut self) -> Option<Turn> {
         let create_due = match self.create_due() {
             Ok(due) => due,
             Err((index, error)) => return Some(Turn::Ended(index, Err(error))),
         };
         let poll_due = self.due.peek().map(|Reverse((due, _))| *due);
         let creates = match (create_due, poll_due) {
-            (None, None) => return None,
             (Some(create), Some(poll)) => create <= poll,
             (create, _) => create.is_some(),
         };
         let due = if creates { create_due } else { poll_due };
         thread::sleep(due?.saturating_duration_since(Instant::now()));
-        let ended = if creates { self.create().map(|(index, error)| (index, Err(error))) } else { self.ask() };
-        Some(ended.map_or(Turn::GoesOn, |(index, outcome)| Turn::Ended(index, outcome)))
+        Some(if creates { self.create() } else { self.ask() })
     }
-}
-
-enum Turn {
-    GoesOn,
-    Ended(usize, Result<Video>),
 }
 
 impl Iterator for Batch {

@@ -261,7 +261,12 @@ impl Client {
     /// assert!(videos.iter().all(Option::is_some));
     /// ```
     pub fn generate_all<'a>(&self, requests: impl IntoIterator<Item = &'a VideoRequest>) -> Batch {
-        Batch::generate(self.api.clone(), self.poll, requests.into_iter().cloned())
+        self.batch(requests.into_iter().cloned().enumerate())
+    }
+
+    /// A batch whose items have these indices.
+    pub(crate) fn batch(&self, requests: impl IntoIterator<Item = (usize, VideoRequest)>) -> Batch {
+        Batch::new(self.api.clone(), self.poll, requests.into_iter())
     }
 
     /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`.
@@ -280,7 +285,11 @@ impl Client {
     /// # Ok::<(), kling::Error>(())
     /// ```
     pub fn wait_all(&self, ids: impl IntoIterator<Item = GenerationId>) -> Batch {
-        Batch::wait(self.api.clone(), self.poll, ids)
+        let mut batch = self.generate_all([]);
+        for (index, id) in ids.into_iter().enumerate() {
+            batch.wait_for(index, id);
+        }
+        batch
     }
 
     /// Opens a video: a reader of known length, for a progress bar or any sink.

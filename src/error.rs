@@ -176,6 +176,15 @@ pub enum Error {
         found: String,
     },
 
+    /// An asset has to be generated, and that is not done here.
+    #[error("{} is not current: {reason}", path.display())]
+    AssetNotCurrent {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what would generate it.
+        reason: String,
+    },
+
     /// The disk or the environment failed.
     #[error("cannot {action} {}", path.display())]
     Io {

@@ -47,6 +47,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod api;
+pub mod asset;
 mod batch;
 mod client;
 mod download;
@@ -69,6 +70,8 @@ mod watch;
 mod wire;
 
 pub use api::Endpoint;
+pub use asset::Asset;
+pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};
 pub use client::{Client, ClientBuilder};
 pub use download::Download;

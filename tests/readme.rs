@@ -7,6 +7,7 @@ use support::in_a_process_of_its_own;
 
 const README: &str = include_str!("../README.md");
 const SIX_LINES: &str = include_str!("readme/six_lines.rs");
+const BUILD: &str = include_str!("readme/build.rs");
 
 mod six_lines {
     include!("readme/six_lines.rs");
@@ -14,6 +15,34 @@ mod six_lines {
     pub(super) fn run() {
         main().expect("a video");
     }
+}
+
+mod build {
+    include!("readme/build.rs");
+
+    pub(super) fn run() {
+        main().expect("a current asset");
+    }
+}
+
+#[test]
+fn the_build_script_of_the_readme_generates_its_asset() {
+    let emulator = Emulator::script([]);
+    let folder = tempfile::tempdir().unwrap();
+    let base = emulator.base_url();
+    let environment = [
+        ("CARGO_MANIFEST_DIR", folder.path().to_str().unwrap()),
+        ("KLING_GENERATE", "1"),
+        ("AIML_API_KEY", "rehearsal"),
+        ("AIML_API_BASE", base.as_str()),
+    ];
+    let name = "the_build_script_of_the_readme_generates_its_asset";
+    for _ in 0..2 {
+        in_a_process_of_its_own(name, &environment, folder.path(), build::run);
+    }
+    assert!(folder.path().join("assets/campfire.mp4").exists());
+    assert!(folder.path().join("assets/campfire.mp4.receipt.jsonl").exists());
+    assert_eq!(emulator.creates().len(), 1);
 }
 
 #[test]
@@ -30,9 +59,9 @@ fn the_program_of_the_readme_makes_a_video() {
 
 #[test]
 fn every_rust_block_of_the_readme_is_run() {
-    // All blocks are doctests; the one that reads the environment is compiled as one, and run by the test above.
+    // All blocks are doctests; the two that read the environment are compiled as such, and run by the tests above.
     let not_run: Vec<&str> =
         README.split("```rust,no_run\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
-    assert_eq!(not_run, [SIX_LINES]);
+    assert_eq!(not_run, [SIX_LINES, BUILD]);
     assert!(!README.contains("ignore"), "no block is left out");
 }

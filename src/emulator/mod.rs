@@ -45,6 +45,7 @@
 mod clips;
 mod server;
 mod service;
+mod step;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -57,81 +58,12 @@ use serde_json::{Value, json};
 use self::clips::Clip;
 use self::server::{Reply, Request, Server, Then};
 use self::service::{Answer, Edition, MODEL};
+pub use self::step::Step;
+use self::step::{play, whole};
 use crate::client::{Client, ClientBuilder};
 use crate::http::Limits;
 use crate::poll::Poll;
 use crate::random;
-
-/// One turn of a script: an answer, or a fault.
-///
-/// A fault strikes the answer that is due without it: for a create the id, for a status the finished video, for a file
-/// its bytes. A step that is made for another of the three gives the answer that is due.
-///
-/// A create counts as accepted, and has an id that its client may never see, unless the step refuses it for certain:
-/// a 4xx other than 408 and 409, 503 with a `Retry-After` in seconds, or [`Unread`](Step::Unread).
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Step {
-    /// The status `queued`.
-    Queued,
-    /// The status `generating`.
-    Generating,
-    /// The answer that is due.
-    Completed,
-    /// The status `error`, with this message. The generation stays so.
-    Failed(String),
-    /// Another status word, and no video. `Word("completed")` is a video without a URL.
-    Word(String),
-
-    /// This HTTP status, with the service's envelope.
-    Refuse(u16),
-    /// This HTTP status and a `Retry-After` of this value, which need not be a number.
-    RefuseAfter(u16, String),
-    /// This HTTP status, with the HTML page of a gateway.
-    Html(u16),
-    /// 200 with these bytes as JSON.
-    Body(Vec<u8>),
-    /// This HTTP status, such as 302 or 307, to this location.
-    Redirect(u16, String),
-
-    /// The first bytes of the body, and the end, although a longer one was announced.
-    Cut(usize),
-    /// The same without an announced length: nothing says that the body is cut.
-    CutUnannounced(usize),
-    /// The first bytes of the body, and a reset.
-    ResetAfter(usize),
-    /// The first bytes of the body, and then nothing, until the client leaves.
-    StallAfter(usize),
-    /// The body byte by byte, with this pause.
-    Drip(Duration),
-    /// Nothing, until the client leaves.
-    Stall,
-    /// The end of the connection, after the request was read.
-    Close,
-    /// A reset, after the request was read.
-    Reset,
-    /// A reset, and the request counts as unread: a create is not accepted. The client cannot tell it from
-    /// [`Reset`](Step::Reset).
-    Unread,
-
-    /// For a file: a 206 that begins a byte later than asked for.
-    WrongRange,
-    /// For a file: another one lies there from here on, with an `ETag` of its own.
-    OtherFile,
-}
-
-impl Step {
-    fn accepts_a_create(&self) -> bool {
-        match self {
-            Step::Unread => false,
-            Step::RefuseAfter(503, seconds) => seconds.parse::<u64>().is_err(),
-            Step::RefuseAfter(status, _) | Step::Refuse(status) | Step::Html(status) => {
-                !matches!(status, 400..=407 | 410..=499)
-            }
-            _ => true,
-        }
-    }
-}
 
 /// One request that the emulator received.
 #[derive(Clone, Debug)]
@@ -588,49 +520,6 @@ impl State {
         });
         id
     }
-}
-
-/// Plays one step on the answer that is due.
-fn play(step: &Step, due: Answer, path: &str) -> Reply {
-    let cut = |n: usize, then| {
-        let mut bytes = due.head(Some(due.body.len()));
-        bytes.extend_from_slice(&due.body[..n.min(due.body.len())]);
-        Reply { bytes, then }
-    };
-    let nothing = |then| Reply { bytes: Vec::new(), then };
-    match step {
-        Step::Refuse(status) => whole(&Answer::refusal(*status, path, "Refused by the script")),
-        Step::RefuseAfter(status, value) => {
-            whole(&Answer::refusal(*status, path, "Refused by the script").with("Retry-After", value))
-        }
-        Step::Html(status) => {
-            let page = format!("<html><body><h1>{status}</h1></body></html>");
-            whole(&Answer::new(*status, "text/html", page.into_bytes()))
-        }
-        Step::Body(bytes) => whole(&Answer::new(200, "application/json", bytes.clone())),
-        Step::Redirect(status, location) => {
-            whole(&Answer::new(*status, "text/plain", Vec::new()).with("Location", location))
-        }
-        Step::Cut(n) => cut(*n, Then::Close),
-        Step::CutUnannounced(n) => {
-            let mut bytes = due.head(None);
-            bytes.extend_from_slice(&due.body[..(*n).min(due.body.len())]);
-            Reply { bytes, then: Then::Close }
-        }
-        Step::ResetAfter(n) => cut(*n, Then::Reset),
-        Step::StallAfter(n) => cut(*n, Then::Stall),
-        Step::Drip(pause) => Reply { bytes: due.head(Some(due.body.len())), then: Then::Drip(due.body, *pause) },
-        Step::Stall => nothing(Then::Stall),
-        Step::Close => nothing(Then::Close),
-        Step::Reset | Step::Unread => nothing(Then::Reset),
-        _ => whole(&due),
-    }
-}
-
-fn whole(answer: &Answer) -> Reply {
-    let mut bytes = answer.head(Some(answer.body.len()));
-    bytes.extend_from_slice(&answer.body);
-    Reply { bytes, then: Then::Keep }
 }
 
 /// The value of a parameter of a query, decoded.

@@ -92,5 +92,5 @@ fn a_proxy_that_says_no_has_not_sent_the_create() {
         assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
         assert!(format!("{error:?}").contains("403"), "{error:?}");
     });
-    assert_eq!(proxy.connections(), 3, "tried three times");
+    proxy.has_had(3, "tried three times");
 }

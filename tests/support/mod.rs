@@ -102,8 +102,17 @@ impl RawServer {
         })
     }
 
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+    /// How many connections were made. The system completes one before this server's thread has taken it, so this
+    /// waits a little for the last of them.
+    #[track_caller]
+    pub fn has_had(&self, connections: usize, case: &str) {
+        for _ in 0..1000 {
+            if self.connections.load(Ordering::SeqCst) >= connections {
+                break;
+            }
+            thread::sleep(millis(5));
+        }
+        assert_eq!(self.connections.load(Ordering::SeqCst), connections, "{case}");
     }
 }
 

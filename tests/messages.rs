@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use kling::emulator::{Emulator, Step};
-use kling::{AspectRatio, Client, Error, GenerationId, Poll, Seconds, Video};
+use kling::{AspectRatio, Asset, Client, Error, GenerationId, Poll, Seconds, Video, VideoRequest, asset};
 use support::{closed_port, fox, millis};
 
 const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
@@ -222,6 +222,60 @@ fn a_download_that_ended_says_how_to_go_on() {
         &client.open(&video).unwrap_err(),
         &format!("{go_on} GET cdn.example/v.mp4 got no answer\n  because: it has to begin with https://"),
     );
+}
+
+#[test]
+fn a_build_that_stops_says_what_changed_and_what_would_pay_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("campfire.mp4");
+    let asset = |prompt: &str| Asset::new(&place, VideoRequest::new(prompt));
+    let stopped = |assets: Vec<Asset>| {
+        let error = kling::build_script(assets).unwrap_err();
+        words(&error).replace(folder.path().to_str().unwrap(), "assets")
+    };
+    let policy = "a build generates nothing by itself, since it costs money";
+    let command = "set AIML_API_KEY and run `KLING_GENERATE=1 cargo build`";
+    assert_eq!(
+        stopped(vec![asset("a campfire"), Asset::new(folder.path().join("sea.mp4"), fox())]),
+        format!(
+            "assets/campfire.mp4 is not current: it was not generated yet (and 1 more is not current); {policy}; to pay \
+             for 2 generations, {command}"
+        )
+    );
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Refuse(401)]).start();
+    asset::ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
+    assert_eq!(
+        stopped(vec![asset("a bonfire")]),
+        format!(
+            "assets/campfire.mp4 is not current: its request has changed (prompt: \"a campfire\" → \"a bonfire\"); \
+             {policy}; to pay for 1 generation, {command}"
+        )
+    );
+    asset::ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(vec![asset("a bonfire")]),
+        format!(
+            "assets/campfire.mp4 is not current: generation UUID:MODEL is paid for, and its video is not here; {policy}; \
+             to go on without paying again, {command}"
+        )
+    );
+}
+
+#[test]
+fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
+    let folder = tempfile::tempdir().unwrap();
+    let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
+    let emulator = Emulator::builder().create([Step::Close]).logs_after(9).start();
+    let made = || asset::ensure([&asset], || Ok(emulator.client())).unwrap_err();
+    let read = |error: Error| words(&error).replace(folder.path().to_str().unwrap(), "assets");
+    let unknown = "the create with client request id kling-RANDOM may have been accepted and charged: look this id up with \
+                   `Client::recover` before sending it again\n  because: assets/campfire.mp4 is not current:";
+    let delete = "; to generate it again, and perhaps to pay again, delete assets/campfire.mp4.receipt.jsonl";
+    assert_eq!(
+        read(made()),
+        format!("{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation got no answer{delete}")
+    );
+    assert_eq!(read(made()), format!("{unknown} the service's logs do not show its create, or not yet{delete}"));
 }
 
 #[test]

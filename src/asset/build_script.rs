@@ -108,6 +108,7 @@ fn check(assets: &[Asset], policy: &str) -> Result<()> {
     let Some((first, reason)) = stopped.first() else { return Ok(()) };
     let others = match stopped.len() - 1 {
         0 => String::new(),
+        1 => " (and 1 more is not current)".to_owned(),
         others => format!(" (and {others} more are not current)"),
     };
     let price = match to_pay {

@@ -262,9 +262,12 @@ impl<'a> Work<'a> {
                     Error::Failed { .. } => Some(Line::Failed { reason }),
                     _ => None,
                 };
-                match line.map(|line| self.append(&line)) {
-                    Some(Err(unwritten)) => Err(unwritten),
-                    _ => Err(self.explained(error)),
+                match (line.map(|line| self.append(&line)), error) {
+                    (Some(Err(unwritten)), _) => Err(unwritten),
+                    (_, Error::OutcomeUnknown { client_request_id, source }) => {
+                        Err(self.unknown(client_request_id, source))
+                    }
+                    (_, error) => Err(error),
                 }
             }
         };
@@ -279,44 +282,29 @@ impl<'a> Work<'a> {
     }
 
     /// Only a person can decide to pay again, so the error names the file to delete.
-    fn explained(&self, error: Error) -> Error {
-        match error {
-            Error::OutcomeUnknown { client_request_id, source } => {
-                let reason = format!(
-                    "{source}; to generate it again, and perhaps to pay again, delete {}",
-                    self.asset.receipt_path().display()
-                );
-                let source = Box::new(Error::AssetNotCurrent { path: self.asset.path.clone(), reason });
-                Error::OutcomeUnknown { client_request_id, source }
-            }
-            other => other,
-        }
+    fn unknown(&self, client_request_id: String, why: impl fmt::Display) -> Error {
+        let receipt = self.asset.receipt_path();
+        let reason = format!("{why}; to generate it again, and perhaps to pay again, delete {}", receipt.display());
+        let source = Box::new(Error::AssetNotCurrent { path: self.asset.path.clone(), reason });
+        Error::OutcomeUnknown { client_request_id, source }
     }
 
-    /// What is known of a create whose answer was lost or not recorded.
+    /// Finds the generation of a create whose answer was lost or not recorded; `None` if it cost nothing.
     fn recover(&mut self, client: &Client, client_request_id: Option<String>) -> Result<Option<GenerationId>> {
-        let lost = |why: &str| Error::NoAnswer { request: "an earlier create".to_owned(), source: why.into() };
         let Some(client_request_id) = client_request_id else {
-            let source = Box::new(lost("the receipt breaks off within a line"));
-            return Err(self.explained(Error::OutcomeUnknown { client_request_id: "(torn)".to_owned(), source }));
+            return Err(self.unknown("(torn)".to_owned(), "its receipt breaks off within a line"));
         };
         match client.recover(&client_request_id) {
             Ok(Some(id)) => {
                 self.append(&Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
                 Ok(Some(id))
             }
-            Ok(None) => {
-                let source = Box::new(lost("the service's logs do not show it, or not yet"));
-                Err(self.explained(Error::OutcomeUnknown { client_request_id, source }))
-            }
+            Ok(None) => Err(self.unknown(client_request_id, "the service's logs do not show its create, or not yet")),
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(&Line::Refused { reason: error.to_string() })?;
                 Ok(None)
             }
-            Err(error) => {
-                let source = Box::new(error);
-                Err(self.explained(Error::OutcomeUnknown { client_request_id, source }))
-            }
+            Err(error) => Err(self.unknown(client_request_id, error)),
         }
     }
 }

@@ -56,6 +56,9 @@ mod effort;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod generation;
 mod http;
 mod mp4;

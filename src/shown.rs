@@ -5,32 +5,30 @@ pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
     // A terminal would obey an escape sequence.
     let line = text.trim().replace(char::is_control, " ");
-    let ends_a_word = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '\\');
-    line.split_inclusive(ends_a_word).map(|word| unsigned(word, ends_a_word)).collect()
+    // Only what can stand in no URL ends one: a `'` can, and a backslash where JSON escapes (`\/`, `\u0026`).
+    line.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')).map(unsigned).collect()
 }
 
-/// A word without the query of a URL, but with the character that ended it.
-fn unsigned(word: &str, ends_a_word: impl Fn(char) -> bool) -> String {
-    match word.split_once('?') {
-        Some((url, query)) if query.contains('=') => {
-            let end = query.chars().next_back().filter(|&c| ends_a_word(c));
-            format!("{url}?…{}", end.map(String::from).unwrap_or_default())
-        }
-        _ => word.to_owned(),
-    }
+/// A word without the query of a URL, but with the marks that ended it.
+fn unsigned(word: &str) -> String {
+    let (url, query) = word.split_once('?').unwrap_or((word, ""));
+    let hidden = query.trim_end_matches(|c: char| c != '=' && !c.is_alphanumeric());
+    if hidden.is_empty() { word.to_owned() } else { format!("{url}?…{}", &query[hidden.len()..]) }
 }
 
 /// The part of a URL that may be shown: a signature stands in the query, a password before the `@`.
 pub(crate) fn without_query(url: &str) -> String {
-    let shown = url.split(['?', '#']).next().unwrap_or_default();
-    match shown.split_once("://") {
+    let bare = url.split(['?', '#']).next().unwrap_or_default();
+    // Not "://": a reference may leave out the scheme.
+    let shown = match bare.split_once("//") {
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
+            format!("{scheme}//{host}{path}")
         }
-        None => shown.to_owned(),
-    }
+        None => bare.to_owned(),
+    };
+    excerpt(shown.as_bytes())
 }
 
 #[cfg(test)]
@@ -51,6 +49,12 @@ mod tests {
             (r#"{"url":"https:\/\/h\/v.mp4?sig=s"}"#, r#"{"url":"https:\/\/h\/v.mp4?…"}"#),
             ("<a href='/v.mp4?sig=s'>why?</a>", "<a href='/v.mp4?…'>why?</a>"),
             ("cut https://h/v.mp4?sig=s", "cut https://h/v.mp4?…"),
+            // As JavaScript, PHP, Go and Java write it.
+            ("https://h/v.mp4?name=UTF-8''v.mp4&sig=s", "https://h/v.mp4?…"),
+            (r#"{"url":"https:\/\/h\/v.mp4?path=a\/b&sig=s"}"#, r#"{"url":"https:\/\/h\/v.mp4?…"}"#),
+            (r#"{"url":"https://h/v.mp4?a=b\u0026sig=s"}"#, r#"{"url":"https://h/v.mp4?…"}"#),
+            (r#"{"url":"https://h/v.mp4?sig\u003ds"}"#, r#"{"url":"https://h/v.mp4?…"}"#),
+            ("Really?! Why???", "Really?! Why???"),
         ];
         for (text, shown) in table {
             assert_eq!(excerpt(text.as_bytes()), shown);
@@ -64,9 +68,12 @@ mod tests {
             ("https://user:word@h:8/v.mp4", "https://h:8/v.mp4"),
             ("https://h", "https://h"),
             ("/relative?sig=s", "/relative"),
+            ("//user:word@h/v.mp4", "//h/v.mp4"),
+            ("https://h/\u{1b}[31m", "https://h/ [31m"),
         ];
         for (url, shown) in table {
             assert_eq!(without_query(url), shown);
         }
+        assert_eq!(without_query(&format!("https://h/{}", "x".repeat(5000))).len(), 1024);
     }
 }

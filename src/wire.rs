@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::generation::{Failure, GenerationId, Status, Usage, Video};
 use crate::shown::excerpt;
@@ -12,6 +12,8 @@ use crate::shown::excerpt;
 pub(crate) enum Malformed {
     #[error("it is not the JSON that was expected (line {line}, column {column})")]
     Json { line: usize, column: usize },
+    #[error("it is an array, and not the object that was expected")]
+    Array,
     #[error("it has no usable id")]
     NoId,
     #[error("it has no status")]
@@ -27,7 +29,16 @@ impl From<serde_json::Error> for Malformed {
     }
 }
 
-/// A field that counts as absent if it has another type than documented: that shall cost nobody a paid video.
+/// Reads an object. serde would also take an array, for the fields in their order: some list's first text for an id.
+fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Malformed> {
+    match json.trim_ascii_start() {
+        [b'[', ..] => Err(Malformed::Array),
+        _ => Ok(serde_json::from_slice(json)?),
+    }
+}
+
+/// A field that counts as absent if it has another type than documented, or cannot be read, as half a surrogate pair
+/// and 1e999: that shall cost nobody a paid video.
 struct Maybe<T>(Option<T>);
 
 impl<T> Default for Maybe<T> {
@@ -38,8 +49,8 @@ impl<T> Default for Maybe<T> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Maybe<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Ok(Maybe(serde_json::from_value(value).ok()))
+        let field = <&RawValue>::deserialize(deserializer)?;
+        Ok(Maybe(object(field.get().as_bytes()).ok()))
     }
 }
 
@@ -55,7 +66,7 @@ struct Generation {
     status: Maybe<String>,
     video: Maybe<File>,
     duration: Maybe<f64>,
-    error: Value,
+    error: Option<Box<RawValue>>,
     meta: Maybe<Meta>,
 }
 
@@ -85,13 +96,13 @@ struct MetaUsage {
 
 /// Reads the id from the answer to a create.
 pub(crate) fn created(body: &[u8]) -> Result<GenerationId, Malformed> {
-    let answer: Option<Created> = serde_json::from_slice(body)?;
+    let answer: Option<Created> = object(body)?;
     answer.unwrap_or_default().id.0.ok_or(Malformed::NoId)
 }
 
 /// Reads the answer to the question how far `id` is.
 pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed> {
-    let answer: Option<Generation> = serde_json::from_slice(body)?;
+    let answer: Option<Generation> = object(body)?;
     let answer = answer.unwrap_or_default();
     Ok(match answer.status.0.as_deref() {
         None => return Err(Malformed::NoStatus),
@@ -114,22 +125,34 @@ pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed
                 }),
             })
         }
-        Some("error") => Status::Failed(failure(&answer.error)),
+        Some("error") => Status::Failed(failure(answer.error.as_deref())),
         Some(word) => Status::Other(excerpt(word.as_bytes())),
     })
 }
 
 /// The documents promise an object with `name` and `message`, a string, or null; anything else is shown as it is.
-fn failure(error: &Value) -> Failure {
-    let text = |value: &Value| excerpt(value.as_str().map_or_else(|| value.to_string(), str::to_owned).as_bytes());
-    match error {
-        Value::Null => Failure { name: None, message: "the service gave no reason".to_owned() },
-        Value::Object(object) if object.contains_key("message") => Failure {
-            name: object.get("name").and_then(Value::as_str).map(|name| excerpt(name.as_bytes())),
-            message: text(&object["message"]),
-        },
-        other => Failure { name: None, message: text(other) },
+fn failure(error: Option<&RawValue>) -> Failure {
+    #[derive(Deserialize)]
+    struct Reason {
+        #[serde(default)]
+        name: Maybe<String>,
+        message: Box<RawValue>,
     }
+    let Some(error) = error else {
+        return Failure { name: None, message: "the service gave no reason".to_owned() };
+    };
+    match object::<Reason>(error.get().as_bytes()) {
+        Ok(Reason { name, message }) => {
+            Failure { name: name.0.map(|name| excerpt(name.as_bytes())), message: text(&message) }
+        }
+        Err(_) => Failure { name: None, message: text(error) },
+    }
+}
+
+/// What a string says, or any other JSON as it came.
+fn text(json: &RawValue) -> String {
+    let said = serde_json::from_str(json.get()).unwrap_or_else(|_| json.get().to_owned());
+    excerpt(said.as_bytes())
 }
 
 /// A page of the service's logs.
@@ -185,7 +208,7 @@ impl LogRow {
 
 /// Reads a page of the logs.
 pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
-    Ok(serde_json::from_slice(body)?)
+    object(body)
 }
 
 /// How the service explains a refusal.
@@ -198,15 +221,13 @@ pub(crate) struct Envelope {
 pub(crate) fn refusal(body: &[u8]) -> Envelope {
     #[derive(Deserialize)]
     struct WireEnvelope {
-        message: Value,
+        message: Box<RawValue>,
         #[serde(rename = "requestId", default)]
         request_id: Maybe<String>,
     }
-    match serde_json::from_slice::<WireEnvelope>(body) {
+    match object::<WireEnvelope>(body) {
         Ok(WireEnvelope { message, request_id }) => {
-            let message = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-            let request_id = request_id.0.map(|id| excerpt(id.as_bytes()));
-            Envelope { message: excerpt(message.as_bytes()), request_id }
+            Envelope { message: text(&message), request_id: request_id.0.map(|id| excerpt(id.as_bytes())) }
         }
         Err(_) => Envelope { message: excerpt(body), request_id: None },
     }
@@ -281,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_cannot_be_read_costs_nobody_a_video() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for field in [r#""\ud83d""#, "1e999", "[1]", r#"["https://h/w"]"#, &deep] {
+            let video = video(&format!(
+                r#"{{"status":"completed","video":{{"url":"https://h/v","file_name":{field},"duration":{field}}},
+                    "error":{field},"meta":{{"usage":{field}}}}}"#
+            ));
+            assert_eq!((video.url.as_str(), video.duration, video.usage), ("https://h/v", None, None), "{field}");
+        }
+    }
+
+    #[test]
     fn any_json_says_why_a_generation_failed() {
         let table = [
             (r#"null"#, "the service gave no reason"),
@@ -290,6 +323,10 @@ mod tests {
             (r#"{"code":7}"#, r#"{"code":7}"#),
             (r#"500"#, "500"),
             (r#"[true]"#, "[true]"),
+            (r#"["a","b"]"#, r#"["a","b"]"#),
+            ("1e999", "1e999"),
+            // A text that was cut within an emoji.
+            (r#"{"name":"Policy","message":"no \ud83d"}"#, r#"Policy: "no \ud83d""#),
         ];
         for (error, message) in table {
             let status = read(&format!(r#"{{"status":"error","error":{error}}}"#)).unwrap();
@@ -310,6 +347,15 @@ mod tests {
         for body in ["null", "{}", r#"{"id":null}"#, r#"{"id":7}"#, r#"{"id":"a b"}"#] {
             assert!(matches!(created(body.as_bytes()), Err(Malformed::NoId)), "{body}");
         }
+    }
+
+    #[test]
+    fn an_array_is_not_taken_for_an_object() {
+        assert!(matches!(created(br#" ["a:b"]"#), Err(Malformed::Array)));
+        assert_eq!(read(r#"["queued"]"#), Err("it is an array, and not the object that was expected".to_owned()));
+        assert!(log_page(b"[[]]").is_err());
+        assert!(read(r#"{"status":"completed","video":["https://h/v"]}"#).is_err());
+        assert_eq!(refusal(br#"["a","b"]"#).request_id, None);
     }
 
     #[test]

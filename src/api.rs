@@ -118,8 +118,8 @@ impl Api {
         }
     }
 
-    /// Asks once how far a generation is, with `patience` for the answer.
-    pub(crate) fn status(&self, id: &GenerationId, patience: Duration) -> Result<Polled, Setback> {
+    /// Asks once how far a generation is, with `patience` for the answer, or the usual one.
+    pub(crate) fn status(&self, id: &GenerationId, patience: Option<Duration>) -> Result<Polled, Setback> {
         let query = format!("generation_id={}", percent_encoded(id.as_str()));
         let (status, retry_after) = self.get(&self.0.url, &query, patience, |body| wire::status(body, id))?;
         Ok(Polled { status, retry_after })
@@ -128,7 +128,7 @@ impl Api {
     /// Asks once for a page of the requests of the last 24 hours, newest first, as the documents' own sample does.
     pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
         let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(MODEL));
-        let (page, _) = self.get(&self.0.logs_url, &query, self.limits().poll, wire::log_page)?;
+        let (page, _) = self.get(&self.0.logs_url, &query, None, wire::log_page)?;
         Ok(page)
     }
 
@@ -147,7 +147,7 @@ impl Api {
         &self,
         url: &str,
         query: &str,
-        patience: Duration,
+        patience: Option<Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<(T, Option<Duration>), Setback> {
         let request = format!("GET {url}");

@@ -178,7 +178,7 @@ impl Client {
         recover::recover(&self.api, client_request_id)
     }
 
-    /// Asks once how far a generation is. The answer comes within 30 s.
+    /// Asks once how far a generation is, and waits up to 30 s for the answer.
     ///
     /// A generation that has failed is an answer: [`Status::Failed`], not an error.
     ///
@@ -187,7 +187,7 @@ impl Client {
     /// [`Error::Unfinished`], which keeps the id; its source is [`Error::NoAnswer`], [`Error::UnexpectedAnswer`] or
     /// [`Error::Refused`].
     pub fn status(&self, id: &GenerationId) -> Result<Status> {
-        let polled = self.api.status(id, self.api.limits().poll);
+        let polled = self.api.status(id, None);
         polled.map(|polled| polled.status).map_err(|setback| setback.error.about(id))
     }
 
@@ -307,8 +307,8 @@ impl Client {
     /// Downloads a video to a file, and returns its length in bytes.
     ///
     /// The file is whole or absent: it is written beside its place, checked, synced and renamed, and replaces a file
-    /// that was there. A transfer that broke goes on where it broke; five attempts in a row without a new byte end it.
-    /// Silence for 30 s is a break, and so is less than 1 KiB/s. See [`save`](crate::save()) for what is not promised.
+    /// that was there. A transfer that broke goes on where it broke; five attempts in a row without a new byte end it,
+    /// and so do a hundred that bring less than 64 KiB each. Silence for 30 s is a break, and so is less than 1 KiB/s. See [`save`](crate::save()) for what is not promised.
     ///
     /// # Errors
     ///

@@ -62,6 +62,9 @@ pub struct Download {
 struct Again {
     left: u64,
     digest: Digest,
+    /// What becomes known of the file if it is the same.
+    total: Option<u64>,
+    version: Version,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -104,10 +107,10 @@ impl Download {
         if buf.is_empty() || self.end == Some(End::Whole) {
             return Ok(0);
         }
-        if self.position > 0 && self.total == Some(self.position) {
-            return self.finish(true);
-        }
         loop {
+            if self.position > 0 && self.total == Some(self.position) && self.again.is_none() {
+                return self.finish(true);
+            }
             let Some(body) = &mut self.body else {
                 self.connect()?;
                 continue;
@@ -119,6 +122,7 @@ impl Download {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
+                    self.effort.is_too_slow(0, 0, asked.elapsed(), self.api.limits().stall);
                     self.broken(self.no_answer(read_cause(error)), None)?;
                     continue;
                 }
@@ -171,7 +175,9 @@ impl Download {
         if again.digest != self.digest {
             return Err(self.changed());
         }
-        self.again = None;
+        if let Some(same) = self.again.take() {
+            (self.total, self.version) = (same.total, same.version);
+        }
         Ok(())
     }
 
@@ -224,15 +230,17 @@ impl Download {
             .map_err(|fault| Setback::new(fault.nature, self.no_answer(fault.cause)))?;
         match answer.status {
             200 | 203 => {
+                let total = answer.length.or(self.video.file_size);
                 if self.position == 0 {
                     self.check_length(&mut answer)?;
+                    self.total = total;
+                    self.version = answer.version;
                 } else if answer.length.is_some_and(|length| length < self.position) {
                     return Err(Setback::new(Nature::Lasting, self.changed()));
                 } else {
-                    self.again = Some(Again { left: self.position, digest: Digest::default() });
+                    let (left, digest) = (self.position, Digest::default());
+                    self.again = Some(Again { left, digest, total, version: answer.version });
                 }
-                self.total = answer.length.or(self.video.file_size);
-                self.version = answer.version;
                 Ok(answer.body)
             }
             206 if from > 0 && self.goes_on(&answer) => {
@@ -258,7 +266,7 @@ impl Download {
 
     /// The URL has expired, or was wrong: the service may have another.
     fn ask_afresh(&mut self, refusal: Error) -> Result<()> {
-        match self.api.status(&self.video.id, self.api.limits().poll) {
+        match self.api.status(&self.video.id, None) {
             Ok(Polled { status: Status::Completed(video), .. }) => {
                 self.asked_afresh = true;
                 self.video = video;

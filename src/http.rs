@@ -46,6 +46,8 @@ impl Default for Limits {
 /// drips in. A transfer that is only long goes on with a range.
 const LONGEST_BODY: Duration = Duration::from_secs(900);
 
+const UNUSABLE_PROXY: &str = "a SOCKS proxy needs kling's feature socks-proxy";
+
 /// A URL that may be talked to: https, or http on loopback; without user info.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Url(Uri);
@@ -174,11 +176,6 @@ impl Version {
     pub(crate) fn is_the_same(&self, other: &Version) -> bool {
         self.is_known() && self == other
     }
-
-    /// The validator for `If-Range`, which has to be a strong one.
-    fn strong(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))
-    }
 }
 
 /// The connections: one that is kept for polls, fresh ones for creates, and ones for files that never see the key.
@@ -188,6 +185,7 @@ pub(crate) struct Http {
     creates: Agent,
     files: Agent,
     proxy: Option<Proxy>,
+    proxy_is_unusable: bool,
     key: String,
     api_has_a_name: bool,
     pub(crate) limits: Limits,
@@ -199,8 +197,9 @@ impl Http {
         let proxy = Proxy::try_from_env();
         let is_socks = |proxy: &Proxy| !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
         // ureq without its SOCKS support goes past such a proxy, straight to the service.
-        if !cfg!(feature = "socks-proxy") && !api.is_loopback() && proxy.as_ref().is_some_and(is_socks) {
-            return Err("a SOCKS proxy needs kling's feature socks-proxy");
+        let proxy_is_unusable = !cfg!(feature = "socks-proxy") && proxy.as_ref().is_some_and(is_socks);
+        if proxy_is_unusable && !api.is_loopback() {
+            return Err(UNUSABLE_PROXY);
         }
         let agent = |proxy: Option<Proxy>, idle: usize| -> Agent {
             let config = Agent::config_builder()
@@ -222,6 +221,7 @@ impl Http {
             creates: agent(api_proxy, 0),
             files: agent(proxy.clone(), 4),
             proxy,
+            proxy_is_unusable,
             key: key.to_owned(),
             api_has_a_name: api.address().is_none(),
             limits,
@@ -250,19 +250,16 @@ impl Http {
         }
     }
 
-    /// Sends one question, which is answered within `patience`.
-    pub(crate) fn get(&self, url: &str, patience: Duration) -> Result<Answer, Fault> {
+    /// Sends one question, which is answered within `patience`, or else within the usual limit.
+    pub(crate) fn get(&self, url: &str, patience: Option<Duration>) -> Result<Answer, Fault> {
         let config = self.polls.get(url).header("authorization", format!("Bearer {}", self.key)).config();
-        let config = if self.api_has_a_name {
-            config.timeout_global(Some(patience))
+        let usual = self.limits.poll;
+        let config = if patience.is_some() || self.api_has_a_name {
+            config.timeout_global(Some(patience.unwrap_or(usual)))
         } else {
-            // To bound a name lookup, ureq spends a thread on each request. An address needs none: its head and its
+            // To bound a whole request, ureq spends a thread on its name lookup. An address needs none: its head and its
             // body are bounded one by one.
-            config
-                .timeout_resolve(None)
-                .timeout_connect(Some(patience.min(self.limits.connect)))
-                .timeout_recv_response(Some(patience))
-                .timeout_recv_body(Some(patience))
+            config.timeout_resolve(None).timeout_recv_response(Some(usual)).timeout_recv_body(Some(usual))
         };
         config.build().call().map(|answer| self.read(answer)).map_err(fault)
     }
@@ -272,6 +269,9 @@ impl Http {
     pub(crate) fn file(&self, url: &Url, from: u64, version: &Version) -> Result<FileAnswer, Fault> {
         let mut url = url.clone();
         for _ in 0..=5 {
+            if self.proxy_is_unusable && !url.is_loopback() {
+                return Err(lasting(UNUSABLE_PROXY.to_owned()));
+            }
             let answer = self.file_once(&url, from, version).map_err(fault)?;
             let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
             match (answer.status().as_u16(), location) {
@@ -290,7 +290,7 @@ impl Http {
         let mut request = self.files.get(&url.0);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
-            if let Some(etag) = version.strong() {
+            if let Some(etag) = &version.etag {
                 request = request.header("if-range", etag);
             }
         }
@@ -366,9 +366,12 @@ fn read_file_answer(answer: Response<Body>) -> FileAnswer {
         retry_after: retry_after(&head.headers),
         length: length.and_then(|length| length.parse().ok()),
         range: header("content-range").and_then(content_range),
-        version: Version {
-            etag: header("etag").map(str::to_owned),
-            last_modified: header("last-modified").map(str::to_owned),
+        version: match header("etag") {
+            // The same weak one may stand for other bytes.
+            Some(weak) if weak.starts_with("W/") => Version::default(),
+            etag => {
+                Version { etag: etag.map(str::to_owned), last_modified: header("last-modified").map(str::to_owned) }
+            }
         },
         body: Box::new(body.into_reader()),
     }

@@ -85,7 +85,7 @@ impl Watch {
         let first_poll = *self.first_poll.get_or_insert_with(Instant::now);
         let patience = self.poll.patience(first_poll.elapsed(), self.api.limits().poll);
         self.polls = self.polls.saturating_add(1);
-        let (item, retry_after) = match self.api.status(&self.id, patience) {
+        let (item, retry_after) = match self.api.status(&self.id, Some(patience)) {
             Ok(Polled { status, retry_after }) => {
                 if status.is_finished() {
                     self.next = Next::Nothing;

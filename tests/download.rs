@@ -3,11 +3,12 @@
 mod support;
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kling::emulator::{Emulator, EmulatorBuilder, Step};
 use kling::{Client, Error, Seconds, Video};
-use support::{RawServer, cause, fox, millis, names};
+use support::{RawServer, cause, fox, millis, names, say};
 
 use Step::{
     Body, Close, Completed, Cut, CutUnannounced, Drip, Html, OtherFile, Redirect, Refuse, RefuseAfter, Reset,
@@ -219,6 +220,44 @@ fn a_file_that_nothing_tells_apart_is_read_again_and_compared() {
     let error = io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap_err();
     let error = error.downcast::<Error>().unwrap();
     assert!(matches!(cause(&error), Error::NotAVideo { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_that_changes_again_and_again_is_never_glued_together() {
+    let old = whole_file();
+    let mut new = old.clone();
+    new[8000] ^= 1;
+    // The old file, cut; the new one, cut before the byte that differs; the rest of the new one, to whoever asks for it.
+    let (first, second) = (old.clone(), new.clone());
+    let requests = AtomicUsize::new(0);
+    let server = RawServer::start(move |mut stream| {
+        let mut head = String::new();
+        for line in BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+            head += &format!("{line}\n");
+        }
+        let answer = |status: &str, etag: &str, bytes: &[u8]| {
+            let head = format!("HTTP/1.1 {status}\r\nETag: \"{etag}\"\r\nContent-Length: {}\r\n", first.len());
+            [head.as_bytes(), b"\r\n", bytes].concat()
+        };
+        match requests.fetch_add(1, Ordering::SeqCst) {
+            0 => say(&mut stream, &answer("200 OK", "old", &first[..9000])),
+            1 => say(&mut stream, &answer("200 OK", "new", &second[..5000])),
+            _ if head.contains("if-range: \"new\"") => {
+                let range = format!("Content-Range: bytes 9000-{}/{}", second.len() - 1, second.len());
+                let rest = &second[9000..];
+                let head =
+                    format!("HTTP/1.1 206 OK\r\n{range}\r\nETag: \"new\"\r\nContent-Length: {}\r\n\r\n", rest.len());
+                say(&mut stream, &[head.as_bytes(), rest].concat());
+            }
+            _ => say(&mut stream, &answer("200 OK", "new", &second)),
+        }
+    });
+    let (_emulator, client, mut video) = video(Emulator::builder(), vec![]);
+    video.url = format!("http://127.0.0.1:{}/output.mp4", server.port);
+    let mut bytes = Vec::new();
+    let error = client.open(&video).unwrap().read_to_end(&mut bytes).unwrap_err().downcast::<Error>().unwrap();
+    assert!(matches!(cause(&error), Error::NotAVideo { .. }), "{error:?}");
+    assert!(old.starts_with(&bytes), "what was handed out is of one file");
 }
 
 #[test]

@@ -161,6 +161,10 @@ impl VideoRequest {
         Ok(())
     }
 
+    pub(crate) fn without_client_request_id(self) -> Self {
+        VideoRequest { client_request_id: None, ..self }
+    }
+
     pub(crate) fn chosen_client_request_id(&self) -> Option<&str> {
         self.client_request_id.as_deref()
     }

@@ -111,6 +111,40 @@ fn what_is_refused_or_fails_costs_nothing_and_is_tried_again() {
 }
 
 #[test]
+fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
+    let (_folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+    let creates_of = |emulator: &Emulator, prompt: &str| {
+        let of = |create: &&kling::emulator::Asked| create.body["prompt"] == prompt && create.generation_id.is_some();
+        emulator.creates().iter().filter(of).count()
+    };
+
+    // The other one was refused: the file is still the first one's.
+    let emulator = Emulator::builder().create([Step::Queued, Step::Refuse(403)]).start();
+    made(&fox_asset, &emulator).unwrap();
+    made(&owl_asset, &emulator).unwrap_err();
+    is_free(&fox_asset);
+    // The other one was made: the first one is fetched again.
+    made(&owl_asset, &emulator).unwrap();
+    made(&fox_asset, &emulator).unwrap();
+    is_free(&fox_asset);
+    made(&owl_asset, &emulator).unwrap();
+    assert_eq!((creates_of(&emulator, "A fox in the snow"), creates_of(&emulator, "an owl")), (1, 1));
+
+    // The first one's answer was lost, or it was not received.
+    for (create, status) in [(Step::Close, vec![]), (Step::Queued, vec![Step::Refuse(401)])] {
+        let emulator = Emulator::builder().create([create]).status_of(0, status).start();
+        let (_folder, fox_asset) = campfire();
+        let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+        made(&fox_asset, &emulator).unwrap_err();
+        made(&owl_asset, &emulator).unwrap();
+        made(&fox_asset, &emulator).unwrap();
+        is_free(&fox_asset);
+        assert_eq!((creates_of(&emulator, "A fox in the snow"), creates_of(&emulator, "an owl")), (1, 1));
+    }
+}
+
+#[test]
 fn a_generation_that_exists_is_gone_on_with() {
     let emulator = Emulator::builder().status([Step::Refuse(401), Step::Refuse(403)]).file([Step::Refuse(400)]).start();
     let (_folder, asset) = campfire();

@@ -55,7 +55,7 @@ pub enum State {
     Current,
     /// Nothing was generated, or what was tried was refused or has failed, which costs nothing.
     Missing,
-    /// It was generated from another request.
+    /// Nothing was generated from this request yet, but from another one.
     Stale {
         /// What differs, by the names of the fields.
         differences: Vec<Difference>,
@@ -100,8 +100,10 @@ impl fmt::Display for Difference {
 
 impl Asset {
     /// The file at this path, generated from this request.
+    ///
+    /// A client request id of the request is not used: each create has one of its own, by which it can be looked up.
     pub fn new(path: impl Into<PathBuf>, request: VideoRequest) -> Self {
-        Asset { path: path.into(), request }
+        Asset { path: path.into(), request: request.without_client_request_id() }
     }
 
     /// The place of the file.
@@ -124,20 +126,22 @@ impl Asset {
     }
 
     fn state_of(&self, record: &Record) -> State {
-        let Entry { request, client_request_id, stage } = match record {
-            Record::Empty => return State::Missing,
-            Record::Torn => return State::Unknown { client_request_id: None },
-            Record::Entry(entry) => entry,
-        };
-        let differences = differences(request, &receipt::body(&self.request));
-        if !differences.is_empty() {
-            return State::Stale { differences };
+        if record.torn {
+            return State::Unknown { client_request_id: None };
         }
-        match stage {
-            Stage::Requested => State::Unknown { client_request_id: Some(client_request_id.clone()) },
-            Stage::Over => State::Missing,
-            Stage::Completed(_, size) if self.has_length(*size) => State::Current,
+        let wanted = receipt::body(&self.request);
+        let Some(place) = record.entry_for(&wanted) else {
+            let other = record.entries.iter().rev().find(|entry| !matches!(entry.stage, Stage::Over));
+            let stale = |other: &Entry| State::Stale { differences: differences(&other.request, &wanted) };
+            return other.filter(|other| other.request != wanted).map_or(State::Missing, stale);
+        };
+        let entry = &record.entries[place];
+        match &entry.stage {
+            Stage::Completed(_, size) if self.has_length(*size) && !record.is_followed(place) => State::Current,
             Stage::Created(id) | Stage::Completed(id, _) => State::InProgress { id: id.clone() },
+            Stage::Requested | Stage::Over => {
+                State::Unknown { client_request_id: Some(entry.client_request_id.clone()) }
+            }
         }
     }
 
@@ -245,21 +249,47 @@ impl<'a> Work<'a> {
     }
 
     fn append(&mut self, line: &Line) -> Result<()> {
-        if let Some(earlier) = self.unwritten.take() {
-            self.receipt.append(&earlier)?;
-        }
+        self.write_what_is_left()?;
         self.receipt.append(line)
+    }
+
+    fn write_what_is_left(&mut self) -> Result<()> {
+        if let Some(earlier) = &self.unwritten {
+            self.receipt.append(earlier)?;
+            self.unwritten = None;
+        }
+        Ok(())
+    }
+
+    /// Puts an earlier request at the end of the receipt again: the lines that follow are about the last one.
+    fn take_up(&mut self) -> Result<()> {
+        let place = self.record.entry_for(&receipt::body(&self.asset.request));
+        let Some(place) = place.filter(|place| place + 1 < self.record.entries.len()) else { return Ok(()) };
+        let Entry { client_request_id, stage, .. } = self.record.entries[place].clone();
+        self.append(&Line::requested(client_request_id, &self.asset.request))?;
+        match stage {
+            Stage::Created(id) | Stage::Completed(id, _) => self.append(&Line::Created { id }),
+            Stage::Requested | Stage::Over => Ok(()),
+        }
+    }
+
+    /// Whether this generation once was completed. That it is not any more does not mean that it cost nothing.
+    fn was_completed(&self) -> bool {
+        let place = self.record.entry_for(&receipt::body(&self.asset.request));
+        place.is_some_and(|place| matches!(self.record.entries[place].stage, Stage::Completed(..)))
     }
 
     /// Ends with this outcome, and puts on the receipt what costs nothing and need not be gone on with.
     fn end(&mut self, client: &Client, outcome: Result<Video>) {
+        // If that fails once more, the error of the outcome has the id.
+        let _ = self.write_what_is_left();
         let outcome = match outcome {
             Ok(video) => self.receive(client, video),
             Err(error) => {
                 let reason = error.to_string();
                 let line = match &error {
                     Error::NotSent { .. } | Error::Refused { .. } => Some(Line::Refused { reason }),
-                    Error::Failed { .. } => Some(Line::Failed { reason }),
+                    Error::Failed { .. } if !self.was_completed() => Some(Line::Failed { reason }),
                     _ => None,
                 };
                 match (line.map(|line| self.append(&line)), error) {
@@ -314,7 +344,14 @@ fn run(client: &Client, works: &mut [Work<'_>], tell: impl Fn(&Asset, &str)) {
     let mut to_create = Vec::new();
     let mut to_wait_for = Vec::new();
     for (index, work) in works.iter_mut().enumerate() {
-        match work.asset.state_of(&work.record) {
+        let state = work.asset.state_of(&work.record);
+        if matches!(state, State::InProgress { .. } | State::Unknown { .. })
+            && let Err(error) = work.take_up()
+        {
+            work.outcome = Some(Err(error));
+            continue;
+        }
+        match state {
             State::Current => {}
             State::Missing | State::Stale { .. } => to_create.push((index, work.asset.request.clone())),
             State::InProgress { id } => to_wait_for.push((index, id)),

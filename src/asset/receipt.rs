@@ -56,15 +56,15 @@ pub(crate) fn body(request: &VideoRequest) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// The last request of a receipt, and how far it came.
-#[derive(Debug)]
+/// A request, and how far it came.
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) request: Value,
     pub(crate) client_request_id: String,
     pub(crate) stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Stage {
     /// Nobody knows whether the create was accepted.
     Requested,
@@ -75,13 +75,29 @@ pub(crate) enum Stage {
 }
 
 /// What a receipt says.
-#[derive(Debug)]
-pub(crate) enum Record {
-    /// Nothing was asked for.
-    Empty,
-    Entry(Entry),
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// All that was ever requested, in order.
+    pub(crate) entries: Vec<Entry>,
     /// It breaks off within its last line, and no line before says what was under way.
-    Torn,
+    pub(crate) torn: bool,
+}
+
+impl Record {
+    /// The place of the entry that counts for a request: one whose outcome nobody knows, else the last that exists.
+    pub(crate) fn entry_for(&self, request: &Value) -> Option<usize> {
+        let last = |fits: fn(&Stage) -> bool| {
+            self.entries.iter().rposition(|entry| entry.request == *request && fits(&entry.stage))
+        };
+        let exists = |stage: &Stage| matches!(stage, Stage::Created(_) | Stage::Completed(..));
+        last(|stage| matches!(stage, Stage::Requested)).or_else(|| last(exists))
+    }
+
+    /// Whether the file may be of another generation than this one.
+    pub(crate) fn is_followed(&self, entry: usize) -> bool {
+        let later = &self.entries[entry + 1..];
+        later.iter().any(|entry| matches!(entry.stage, Stage::Created(_) | Stage::Completed(..)))
+    }
 }
 
 /// The place of the receipt of an asset.
@@ -95,7 +111,7 @@ pub(crate) fn path_of(asset: &Path) -> PathBuf {
 pub(crate) fn peek(path: &Path) -> Result<Record> {
     match File::open(path) {
         Ok(mut file) => Ok(read(path, &mut file)?.0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::Empty),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
         Err(source) => Err(Error::Io { action: "open the receipt", path: path.to_owned(), source }),
     }
 }
@@ -116,7 +132,7 @@ impl Receipt {
         file.lock().map_err(failed("lock the receipt", &path))?;
         let (record, whole) = read(&path, &mut file)?;
         let length = file.metadata().map_err(failed("read the receipt", &path))?.len();
-        if whole < length && !matches!(record, Record::Torn) {
+        if whole < length && !record.torn {
             // Half a line would make the next one unreadable; the lines before say all that is known.
             file.set_len(whole).map_err(failed("mend the receipt", &path))?;
         }
@@ -128,12 +144,11 @@ impl Receipt {
         let mut text = serde_json::to_string(line).map_err(|error| self.failed("write the receipt", error.into()))?;
         text.push('\n');
         let before = self.file.metadata().map_err(|error| self.failed("read the receipt", error))?.len();
-        if let Err(error) = self.file.write_all(text.as_bytes()) {
-            // A disk that became full may have taken a part of the line.
+        if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()) {
+            // A disk that became full may have taken a part of the line, or all of it without keeping it.
             let _ = self.file.set_len(before);
             return Err(self.failed("write the receipt", error));
         }
-        self.file.sync_all().map_err(|error| self.failed("sync the receipt", error))?;
         #[cfg(unix)]
         // A name that a power failure takes away would take the receipt with it; some file systems cannot sync one.
         if let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -158,20 +173,17 @@ fn read(path: &Path, file: &mut File) -> Result<(Record, u64)> {
 }
 
 fn parse(bytes: &[u8]) -> Result<(Record, u64), String> {
-    let mut record = Record::Empty;
+    let mut record = Record::default();
     let mut whole = 0;
     for (number, text) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         // A line is written in one go with its end: one without it is half a line, whatever it says.
         if !text.ends_with(b"\n") {
-            if matches!(record, Record::Empty) || matches!(&record, Record::Entry(entry) if !entry.is_under_way()) {
-                record = Record::Torn;
-            }
+            record.torn = !record.entries.last().is_some_and(Entry::is_under_way);
             break;
         }
-        let line =
-            serde_json::from_slice(text).map_err(|_| format!("its line {} is none that it knows", number + 1))?;
-        record =
-            follow(record, line).ok_or_else(|| format!("its line {} does not follow from those before", number + 1))?;
+        let number = number + 1;
+        let line = serde_json::from_slice(text).map_err(|_| format!("its line {number} is none that it knows"))?;
+        follow(&mut record, line).ok_or_else(|| format!("its line {number} does not follow from those before"))?;
         whole += text.len() as u64;
     }
     Ok((record, whole))
@@ -184,23 +196,24 @@ impl Entry {
     }
 }
 
-/// What a receipt says after one more line; `None` if that makes no sense.
-fn follow(record: Record, line: Line) -> Option<Record> {
+/// Takes one more line; `None` if it makes no sense.
+fn follow(record: &mut Record, line: Line) -> Option<()> {
     if let Line::Requested { client_request_id, request, .. } = line {
-        return Some(Record::Entry(Entry { request, client_request_id, stage: Stage::Requested }));
+        // The same create again is the one that was taken up again.
+        record.entries.retain(|entry| entry.client_request_id != client_request_id);
+        record.entries.push(Entry { request, client_request_id, stage: Stage::Requested });
+        return Some(());
     }
-    let Record::Entry(entry) = record else { return None };
-    let stage = match (entry.stage, line) {
-        (Stage::Requested, Line::Refused { .. }) | (Stage::Created(_) | Stage::Completed(..), Line::Failed { .. }) => {
-            Stage::Over
-        }
+    let entry = record.entries.last_mut()?;
+    entry.stage = match (&entry.stage, line) {
+        (Stage::Requested, Line::Refused { .. }) | (Stage::Created(_), Line::Failed { .. }) => Stage::Over,
         (Stage::Requested, Line::Created { id }) => Stage::Created(id),
         (Stage::Created(id) | Stage::Completed(id, _), Line::Completed { file_size, .. }) => {
-            Stage::Completed(id, file_size)
+            Stage::Completed(id.clone(), file_size)
         }
         _ => return None,
     };
-    Some(Record::Entry(Entry { stage, ..entry }))
+    Some(())
 }
 
 fn unreadable(path: &Path, reason: &str) -> Error {
@@ -228,8 +241,8 @@ mod tests {
 
     fn stage(text: &str) -> String {
         match parse(text.as_bytes()) {
-            Ok((Record::Entry(entry), _)) => format!("{:?}", entry.stage),
-            Ok((record, _)) => format!("{record:?}"),
+            Ok((record, _)) if record.torn => "Torn".to_owned(),
+            Ok((record, _)) => record.entries.last().map_or("Empty".to_owned(), |entry| format!("{:?}", entry.stage)),
             Err(reason) => reason,
         }
     }

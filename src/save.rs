@@ -69,6 +69,11 @@ pub fn save(mut reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
     Ok(written)
 }
 
+/// Whether a video could be written to this place.
+pub(crate) fn can_be_saved(path: &Path) -> Result<()> {
+    Part::beside(path).map(drop)
+}
+
 /// A temporary file that is removed when it is dropped, unless it was renamed.
 struct Part {
     file: File,

@@ -217,6 +217,11 @@ fn one_place_is_wanted_once() {
     let same = Asset::new(folder.path().join(".").join("campfire.mp4"), fox());
     ensure([&asset, &same], || Ok(emulator.client())).unwrap();
     assert_eq!(emulator.creates().len(), 1);
+    // The folder is missing, so that nothing can tell yet that these are one place.
+    let new = folder.path().join("new");
+    let ways = [new.join("a.mp4"), new.join("..").join("new").join("a.mp4")].map(|path| Asset::new(path, fox()));
+    ensure(&ways, || Ok(emulator.client())).unwrap();
+    assert_eq!(emulator.creates().len(), 2);
     let other = Asset::new(asset.path(), VideoRequest::new("an owl"));
     assert!(matches!(ensure([&asset, &other], || Ok(emulator.client())), Err(Error::InvalidConfig { .. })));
 }
@@ -274,6 +279,11 @@ fn a_folder_that_cannot_be_written_costs_nothing() {
     let error = made(&asset, &emulator).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     assert_eq!(emulator.connections(), 0);
+    // A place where no file can be is found before anything is paid for.
+    fs::create_dir(folder.path().join("campfire.mp4")).unwrap();
+    let error = made(&Asset::new(folder.path().join("campfire.mp4"), fox()), &emulator).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert_eq!(emulator.creates().len(), 0);
     // A folder that is missing is made.
     let asset = Asset::new(folder.path().join("new").join("assets").join("campfire.mp4"), fox());
     made(&asset, &emulator).unwrap();

@@ -275,7 +275,10 @@ fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
         read(made()),
         format!("{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation got no answer{delete}")
     );
-    assert_eq!(read(made()), format!("{unknown} the service's logs do not show its create, or not yet{delete}"));
+    assert_eq!(
+        read(made()),
+        format!("{unknown} the logs do not show its create yet: run this again in some minutes{delete}")
+    );
 }
 
 #[test]

@@ -39,6 +39,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Video};
 use crate::request::VideoRequest;
+use crate::save::can_be_saved;
 
 /// A file, and the request for the video that it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,17 +195,8 @@ fn make<'a>(
     connect: impl FnOnce() -> Result<Client>,
     tell: impl Fn(&Asset, &str),
 ) -> Result<Vec<(&'a Asset, Result<Video>)>> {
-    // In the order of their places: two processes that lock the same receipts do not wait for each other.
-    let mut wanted: BTreeMap<PathBuf, &Asset> = BTreeMap::new();
-    for asset in assets {
-        let other = wanted.insert(place(&asset.path), asset);
-        if other.is_some_and(|other| other.request != asset.request) {
-            let reason = format!("{} is wanted from two different requests", asset.path.display());
-            return Err(Error::InvalidConfig { what: "assets", reason });
-        }
-    }
     let mut due = Vec::new();
-    for asset in wanted.into_values() {
+    for asset in by_place(assets)? {
         if asset.state()? != State::Current {
             due.push(asset);
         }
@@ -213,12 +205,30 @@ fn make<'a>(
         return Ok(Vec::new());
     }
     let client = connect()?;
+    for asset in &due {
+        receipt::make_folder(&asset.path)?;
+    }
     let mut works = Vec::new();
-    for asset in due {
+    // Once more: with their folders there, two ways to one place can be told.
+    for asset in by_place(&due)? {
         works.push(Work::lock(asset)?);
     }
     run(&client, &mut works, tell);
     Ok(works.into_iter().filter_map(|work| Some((work.asset, work.outcome?))).collect())
+}
+
+/// The assets without repetitions, in the order of their places: two processes that lock the same receipts do not wait
+/// for each other.
+fn by_place<'a>(assets: &[&'a Asset]) -> Result<Vec<&'a Asset>> {
+    let mut places: BTreeMap<PathBuf, &Asset> = BTreeMap::new();
+    for asset in assets {
+        let other = places.insert(place(&asset.path), asset);
+        if other.is_some_and(|other| other.request != asset.request) {
+            let reason = format!("{} is wanted from two different requests", asset.path.display());
+            return Err(Error::InvalidConfig { what: "assets", reason });
+        }
+    }
+    Ok(places.into_values().collect())
 }
 
 /// A path by which one file has one name: locking its receipt twice would wait for ever.
@@ -329,12 +339,16 @@ impl<'a> Work<'a> {
                 self.append(&Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
                 Ok(Some(id))
             }
-            Ok(None) => Err(self.unknown(client_request_id, "the service's logs do not show its create, or not yet")),
+            Ok(None) => {
+                Err(self
+                    .unknown(client_request_id, "the logs do not show its create yet: run this again in some minutes"))
+            }
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(&Line::Refused { reason: error.to_string() })?;
                 Ok(None)
             }
-            Err(error) => Err(self.unknown(client_request_id, error)),
+            // It could not be looked up: that is no reason to pay again.
+            Err(error) => Err(Error::OutcomeUnknown { client_request_id, source: Box::new(error) }),
         }
     }
 }
@@ -372,7 +386,9 @@ fn run(client: &Client, works: &mut [Work<'_>], tell: impl Fn(&Asset, &str)) {
             Turn::Nothing => {}
             Turn::Sends(index, client_request_id) => {
                 let work = &mut works[index];
-                if let Err(error) = work.append(&Line::requested(client_request_id, &work.asset.request)) {
+                let line = Line::requested(client_request_id, &work.asset.request);
+                // Nothing is paid for what could not be kept.
+                if let Err(error) = can_be_saved(&work.asset.path).and_then(|()| work.append(&line)) {
                     batch.call_off();
                     work.outcome = Some(Err(error));
                 }

@@ -107,6 +107,16 @@ pub(crate) fn path_of(asset: &Path) -> PathBuf {
     name.into()
 }
 
+/// Makes the folder of a file, if it is missing.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    fs::create_dir_all(folder).map_err(failed("create the folder", folder))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Reads a receipt without a lock, for a look at a file that is only ever appended to.
 pub(crate) fn peek(path: &Path) -> Result<Record> {
     match File::open(path) {
@@ -125,8 +135,7 @@ pub(crate) struct Receipt {
 impl Receipt {
     /// Waits until nobody else works on the asset, and reads what they have left.
     pub(crate) fn lock(path: PathBuf) -> Result<(Self, Record)> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
+        make_folder(&path)?;
         let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(failed("open the receipt", &path))?;
         file.lock().map_err(failed("lock the receipt", &path))?;
@@ -149,11 +158,9 @@ impl Receipt {
             let _ = self.file.set_len(before);
             return Err(self.failed("write the receipt", error));
         }
-        #[cfg(unix)]
         // A name that a power failure takes away would take the receipt with it; some file systems cannot sync one.
-        if let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
+        #[cfg(unix)]
+        let _ = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
         Ok(())
     }
 

@@ -70,9 +70,10 @@ fn assert_needless(field: &str, id: &GenerationId) {
             other => panic!("{other:?}"),
         }
     }
-    let (message, _) = refusal(format!(r#"{{"message":"m","requestId":{field}}}"#).as_bytes());
+    let (message, foreign_id) = refusal(format!(r#"{{"message":"m","requestId":{field}}}"#).as_bytes());
     let (_, request_id) = refusal(format!(r#"{{"message":{field},"requestId":"r"}}"#).as_bytes());
     assert_eq!((message.as_str(), request_id.as_deref()), ("m", Some("r")));
+    foreign_id.iter().for_each(|id| assert_fit(id));
     let row = r#"{"client_request_id":"fox","inference_id":"a:b"}"#;
     let page = log_page(format!(r#"{{"data":[{field},{row}],"pagination":{field}}}"#).as_bytes(), "fox");
     assert!(page.is_some_and(|(len, _, ids)| len == 2 && ids.last().is_some_and(|id| id.as_str() == "a:b")));

@@ -7,7 +7,7 @@ use crate::error::{Cause, Error, Result};
 use crate::generation::{GenerationId, Status};
 use crate::http::{Answer, Fault, Http, Limits, PostFault};
 use crate::random;
-use crate::request::{MODEL, VideoRequest};
+use crate::request::VideoRequest;
 use crate::setback::{Nature, Setback};
 use crate::shown::excerpt;
 use crate::wire::{self, LogPage, Malformed};
@@ -125,9 +125,9 @@ impl Api {
         Ok(Polled { status, retry_after })
     }
 
-    /// Asks once for a page of the requests of the last 24 hours, newest first, as the documents' own sample does.
-    pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
-        let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(MODEL));
+    /// Asks once for a page of a model's requests of the last 24 hours, newest first, as the documents' own sample does.
+    pub(crate) fn logs(&self, model: &str, offset: usize) -> Result<LogPage, Setback> {
+        let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(model));
         let (page, _) = self.get(&self.0.logs_url, &query, None, wire::log_page)?;
         Ok(page)
     }

@@ -74,11 +74,13 @@ struct Creating {
 /// What one turn has brought.
 pub(crate) enum Turn {
     Nothing,
-    /// The next turn sends a create under this client request id.
+    /// The create goes out under this client request id when its turn comes, unless it is called off.
     Sends(usize, String),
     /// The create was certainly not accepted, and will be sent again.
     NotAccepted(usize),
     Created(usize, GenerationId),
+    /// It was asked for, and has not ended.
+    Asked(usize),
     Ended(usize, Result<Video>),
 }
 
@@ -216,7 +218,7 @@ impl Batch {
             return Turn::Ended(index, outcome);
         }
         self.due.extend(watch.due().map(|due| Reverse((due, index))));
-        Turn::Nothing
+        Turn::Asked(index)
     }
 
     /// Waits for what is due first, and does it. `None` when all have ended.

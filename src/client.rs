@@ -12,9 +12,13 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::http::{Http, Limits, Url};
 use crate::poll::Poll;
 use crate::recover;
-use crate::request::VideoRequest;
+use crate::request::{MODEL, VideoRequest};
 use crate::retry::retry;
+use crate::save::Place;
 use crate::watch::{self, Watch};
+
+/// The origin of the service.
+pub(crate) const SERVICE: &str = "https://api.aimlapi.com";
 
 /// The provider's own SDK reads these, in this order.
 const KEY_VARIABLES: [&str; 2] = ["AIML_API_KEY", "AIMLAPI_API_KEY"];
@@ -102,7 +106,7 @@ impl Client {
     pub fn builder(key: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             key: key.into(),
-            base_url: "https://api.aimlapi.com".to_owned(),
+            base_url: SERVICE.to_owned(),
             endpoint: Endpoint::default(),
             poll: Poll::default(),
             user_agent: concat!("kling-rs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -175,7 +179,11 @@ impl Client {
     /// # Ok::<(), kling::Error>(())
     /// ```
     pub fn recover(&self, client_request_id: &str) -> Result<Option<GenerationId>> {
-        recover::recover(&self.api, client_request_id)
+        self.recover_of(MODEL, client_request_id)
+    }
+
+    pub(crate) fn recover_of(&self, model: &str, client_request_id: &str) -> Result<Option<GenerationId>> {
+        recover::recover(&self.api, model, client_request_id)
     }
 
     /// Asks once how far a generation is, and waits up to 30 s for the answer.
@@ -314,7 +322,20 @@ impl Client {
     ///
     /// [`Error::Unfinished`], which keeps the id; its source is that of [`open`](Client::open) or [`Error::Io`].
     pub fn download(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
-        download::download(&self.api, video, path.as_ref())
+        self.download_to(video, &Place::of_anybody(path.as_ref()))
+    }
+
+    pub(crate) fn download_to(&self, video: &Video, place: &Place<'_>) -> Result<u64> {
+        download::download(&self.api, video, place)
+    }
+
+    /// The origin of the server.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    pub(crate) fn poll(&self) -> Poll {
+        self.poll
     }
 }
 

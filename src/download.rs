@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::http::{FileAnswer, Url, Version, read_cause};
 use crate::mp4::Boxes;
 use crate::poll;
 use crate::random;
-use crate::save::save;
+use crate::save::{Place, save_to};
 use crate::setback::{Nature, Setback};
 use crate::shown::without_query;
 
@@ -375,11 +374,11 @@ impl Digest {
 const BEGINNINGS: u32 = 5;
 
 /// Downloads a video to a file that is whole or absent.
-pub(crate) fn download(api: &Api, video: &Video, path: &Path) -> Result<u64> {
+pub(crate) fn download(api: &Api, video: &Video, place: &Place<'_>) -> Result<u64> {
     let mut beginnings = 1;
     loop {
         let mut download = Download::open(api.clone(), video.clone())?;
-        match save(&mut download, path) {
+        match save_to(place, &mut download) {
             // Only a reader has to keep to the file that it began with.
             Err(_) if download.end == Some(End::Changed) && beginnings < BEGINNINGS => beginnings += 1,
             saved => return saved.map_err(|error| error.about(&video.id)),

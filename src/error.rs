@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::generation::{Failure, GenerationId};
@@ -94,8 +94,8 @@ pub enum Error {
 
     /// The create may have been accepted, and paid for. It is never sent again by itself.
     #[error(
-        "the create with client request id {client_request_id} may have been accepted and charged: \
-         look this id up with `Client::recover` before sending it again"
+        "the create with client request id {client_request_id} may have been accepted and charged: look this id up \
+         with `Client::recover`, as `asset::ensure` does, before sending it again"
     )]
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.
@@ -185,8 +185,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// These assets could not be made. The others were, and are kept.
+    #[error("{}", failures(failed))]
+    AssetsNotMade {
+        /// The file of each, and what went wrong.
+        failed: Vec<(PathBuf, Error)>,
+    },
+
     /// The disk or the environment failed.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}{}", path.display(), what_to_do(source.kind()))]
     Io {
         /// What was attempted: `create`, `write`, …
         action: &'static str,
@@ -199,7 +206,7 @@ pub enum Error {
 
 impl Error {
     /// The generation that this error is about, so that it can be gone on with; `None` if there is none, or if it is
-    /// not known whether there is one.
+    /// not known whether there is one. Of several assets, that of the first which has one.
     ///
     /// # Example
     ///
@@ -214,6 +221,7 @@ impl Error {
     pub fn generation_id(&self) -> Option<&GenerationId> {
         match self {
             Error::Failed { id, .. } | Error::Unfinished { id, .. } => Some(id),
+            Error::AssetsNotMade { failed } => failed.iter().find_map(|(_, error)| error.generation_id()),
             _ => None,
         }
     }
@@ -224,6 +232,11 @@ impl Error {
             return self;
         }
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
+    }
+
+    /// Makes an error of what the system says about a file.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { action, path: path.to_owned(), source }
     }
 }
 
@@ -275,5 +288,20 @@ fn last_word(word: Option<&str>) -> String {
     match word {
         Some(word) => format!(", the last status was \"{word}\": it may still end, wait again"),
         None => ": no answer told a status".to_owned(),
+    }
+}
+
+/// All of it, with the causes: an error has one source, and here are several.
+fn failures(failed: &[(PathBuf, Error)]) -> String {
+    let lines: Vec<String> = failed.iter().map(|(path, error)| format!("{}: {error:?}", path.display())).collect();
+    format!("cannot make {} of the assets:\n{}", failed.len(), lines.join("\n"))
+}
+
+fn what_to_do(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => ": allow this user to read and write there",
+        io::ErrorKind::ReadOnlyFilesystem => ": make its file system writable",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room on its disk",
+        _ => "",
     }
 }

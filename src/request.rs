@@ -165,6 +165,10 @@ impl VideoRequest {
         VideoRequest { client_request_id: None, ..self }
     }
 
+    pub(crate) fn model_name(&self) -> &str {
+        &self.model
+    }
+
     pub(crate) fn chosen_client_request_id(&self) -> Option<&str> {
         self.client_request_id.as_deref()
     }

@@ -1,5 +1,6 @@
 //! A file that is whole or absent.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -43,11 +44,42 @@ use crate::random;
 /// assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
 /// # Ok::<(), kling::Error>(())
 /// ```
-pub fn save(mut reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
-    let path = path.as_ref();
-    let mut part = Part::beside(path)?;
+pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
+    save_to(&Place::of_anybody(path.as_ref()), reader)
+}
+
+/// Where a video is put, and where it lies until it is whole.
+pub(crate) struct Place<'a> {
+    path: &'a Path,
+    temporary: PathBuf,
+}
+
+impl<'a> Place<'a> {
+    /// A place that several may write to at once: each has a temporary file of its own.
+    pub(crate) fn of_anybody(path: &'a Path) -> Self {
+        Place { path, temporary: folder_of(path).join(format!(".kling-{:016x}.part", random::bits())) }
+    }
+
+    /// A place that only the holder of its lock writes to. Its temporary file always has the same name, so that what
+    /// was left by a process that was killed is found and replaced.
+    pub(crate) fn locked(path: &'a Path) -> Self {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".part");
+        Place { path, temporary: folder_of(path).join(name) }
+    }
+
+    /// Whether a video could be written here.
+    pub(crate) fn check(&self) -> Result<()> {
+        Part::create(self).map(drop)
+    }
+}
+
+pub(crate) fn save_to(place: &Place<'_>, mut reader: impl Read) -> Result<u64> {
+    let path = place.path;
+    let mut part = Part::create(place)?;
     let mut boxes = Boxes::default();
-    let not_a_video = |found| failed("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
+    let not_a_video = |found| Error::io("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
     let mut buffer = vec![0; 64 * 1024];
     let mut written = 0;
     // Not io::copy: it does not tell an error of the reader from one of the disk.
@@ -57,34 +89,29 @@ pub fn save(mut reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(error.downcast::<Error>().unwrap_or_else(failed("read the video for", path)));
+                return Err(error.downcast::<Error>().unwrap_or_else(Error::io("read the video for", path)));
             }
         };
         boxes.follow(&buffer[..n]).map_err(not_a_video)?;
-        part.file.write_all(&buffer[..n]).map_err(failed("write", path))?;
+        part.file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
         written += n as u64;
     }
     boxes.end(Some(written)).map_err(not_a_video)?;
-    part.rename(path)?;
+    part.rename()?;
     Ok(written)
 }
 
-/// Whether a video could be written to this place.
-pub(crate) fn can_be_saved(path: &Path) -> Result<()> {
-    Part::beside(path).map(drop)
-}
-
-/// A temporary file that is removed when it is dropped, unless it was renamed.
-struct Part {
+/// The temporary file, which is removed when it is dropped, unless it was renamed.
+struct Part<'a> {
     file: File,
-    folder: PathBuf,
-    temporary: PathBuf,
+    place: &'a Place<'a>,
     renamed: bool,
 }
 
-impl Part {
+impl<'a> Part<'a> {
     /// What cannot become a file is refused before anything is read, and a device is not replaced by one.
-    fn beside(path: &Path) -> Result<Self> {
+    fn create(place: &'a Place<'a>) -> Result<Self> {
+        let Place { path, temporary } = place;
         let is_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
         let reason = match fs::metadata(path) {
             _ if is_a_folder || path.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
@@ -94,39 +121,45 @@ impl Part {
             _ => None,
         };
         if let Some(reason) = reason {
-            return Err(failed("write a video to", path)(reason));
+            return Err(Error::io("write a video to", path)(reason));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = folder.join(format!(".kling-{:016x}.part", random::bits()));
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary);
-        let file = file.map_err(failed("create a file in", folder))?;
-        Ok(Part { file, folder: folder.to_owned(), temporary, renamed: false })
+        // What a killed process has left; create_new then follows no link that somebody laid there.
+        let _ = fs::remove_file(temporary);
+        let file = OpenOptions::new().write(true).create_new(true).open(temporary);
+        let file = file.map_err(Error::io("create a file in", folder_of(path)))?;
+        Ok(Part { file, place, renamed: false })
     }
 
     /// Syncs before the rename: otherwise a power failure could leave the name with half of the bytes.
-    fn rename(mut self, path: &Path) -> Result<()> {
-        self.file.sync_all().map_err(failed("sync", path))?;
-        fs::rename(&self.temporary, path).map_err(failed("put the whole video in the place of", path))?;
+    fn rename(mut self) -> Result<()> {
+        let Place { path, temporary } = self.place;
+        self.file.sync_all().map_err(Error::io("sync", path))?;
+        fs::rename(temporary, path).map_err(Error::io("put the whole video in the place of", path))?;
         self.renamed = true;
-        // The file is whole and in its place; this only makes the rename outlive a power failure, and there are file
-        // systems that cannot do it.
-        #[cfg(unix)]
-        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        sync_folder_of(path);
         Ok(())
     }
 }
 
-impl Drop for Part {
+/// Makes the name of a file outlive a power failure, where the file system can: the file itself is synced.
+pub(crate) fn sync_folder_of(path: &Path) {
+    #[cfg(unix)]
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl Drop for Part<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             // The error that led here is the one to tell.
-            let _ = fs::remove_file(&self.temporary);
+            let _ = fs::remove_file(&self.place.temporary);
         }
     }
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ mod support;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Asset, Client, Error, Poll, Result, Seconds, VideoRequest};
-use support::{accepted, fox, millis, only_id};
+use support::{accepted, fox, millis, names, only_id};
 use tempfile::TempDir;
 
 /// A folder with an asset in it that has to be made.
@@ -22,7 +22,16 @@ fn campfire() -> (TempDir, Asset) {
 }
 
 fn made(asset: &Asset, emulator: &Emulator) -> Result<()> {
-    ensure([asset], || Ok(emulator.client())).map(drop)
+    ensure([asset], || Ok(emulator.client())).map(drop).map_err(only_failure)
+}
+
+/// What went wrong with the only asset that failed.
+#[track_caller]
+fn only_failure(error: Error) -> Error {
+    match error {
+        Error::AssetsNotMade { mut failed } if failed.len() == 1 => failed.remove(0).1,
+        other => other,
+    }
 }
 
 /// For what is current: no client may be needed.
@@ -200,7 +209,7 @@ fn many_assets_are_in_flight_together_and_one_that_fails_costs_no_other_its_file
         .map(|n| Asset::new(folder.path().join(format!("{n}.mp4")), VideoRequest::new(format!("fox {n}"))))
         .collect();
     let error = ensure(&assets, || Ok(emulator.client())).unwrap_err();
-    assert!(matches!(error, Error::Failed { .. }));
+    assert!(matches!(only_failure(error), Error::Failed { .. }));
     let current = assets.iter().filter(|asset| asset.state().unwrap() == State::Current).count();
     assert_eq!(current, 3);
     // All were created before the first one had ended.
@@ -307,10 +316,18 @@ const CHILD_ASSET: &str = "KLING_TEST_CHILD_ASSET";
 /// Not a test by itself: the process that the others start, and kill.
 #[test]
 fn child() {
-    let (Some(base), Some(path)) = (std::env::var_os(CHILD_BASE), std::env::var_os(CHILD_ASSET)) else { return };
+    let Some((_, path)) = child_environment() else { return };
+    ensure([&Asset::new(path, fox())], child_client).unwrap();
+}
+
+fn child_environment() -> Option<(String, PathBuf)> {
+    Some((std::env::var(CHILD_BASE).ok()?, std::env::var_os(CHILD_ASSET)?.into()))
+}
+
+fn child_client() -> Result<Client> {
+    let (base, _) = child_environment().unwrap();
     let poll = Poll { interval: millis(5), ..Poll::default() };
-    let connect = || Client::builder("rehearsal-key").base_url(base.to_str().unwrap()).poll(poll).build();
-    ensure([&Asset::new(path, fox())], connect).unwrap();
+    Client::builder("rehearsal-key").base_url(base).poll(poll).build()
 }
 
 fn start_child(emulator: &Emulator, path: &Path) -> Child {
@@ -376,6 +393,7 @@ fn a_process_that_is_killed_between_two_steps_costs_nothing_more() {
         assert!(!asset.path().exists(), "{case}");
         survives(&asset, &emulator, case);
         assert_eq!(asset.state().unwrap(), State::Current, "{case}: all of these can be gone on with");
+        assert_eq!(names(asset.path().parent().unwrap()).len(), 2, "{case}: no litter");
     }
 }
 
@@ -394,105 +412,6 @@ fn a_process_that_is_killed_at_any_instant_costs_nothing_more() {
     }
 }
 
-/// A copy of the example that can be built anywhere.
-fn copy_of_the_example(folder: &Path) {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = library.join("examples/build_asset");
-    fs::create_dir_all(folder.join("src")).unwrap();
-    fs::create_dir_all(folder.join("assets")).unwrap();
-    for file in ["build.rs", "Cargo.lock", "src/main.rs", "assets/campfire.mp4", "assets/campfire.mp4.receipt.jsonl"] {
-        fs::copy(example.join(file), folder.join(file)).unwrap();
-    }
-    let manifest = fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    let manifest = manifest.replace("../..", library.to_str().unwrap());
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-}
-
-fn cargo(folder: &Path, target: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", folder.join(target));
-    for variable in ["KLING_GENERATE", "AIML_API_KEY", "AIML_API_BASE", "DOCS_RS", "CARGO_NET_OFFLINE", "CI"] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-#[track_caller]
-fn builds(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
-    text
-}
-
-#[track_caller]
-fn stops(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[test]
-#[ignore = "runs a dozen real cargo builds, which takes minutes"]
-fn cargo_builds_pay_once_and_only_when_they_are_told_to() {
-    let emulator = Emulator::start();
-    let folder = tempfile::tempdir().unwrap();
-    let example = folder.path();
-    copy_of_the_example(example);
-    let generate = |target: &str| {
-        let mut command = cargo(example, target, &["build", "--offline"]);
-        command
-            .env("KLING_GENERATE", "1")
-            .env("AIML_API_KEY", "canary-3f9a51c0")
-            .env("AIML_API_BASE", emulator.base_url());
-        command
-    };
-
-    // Current: free with any profile and target, offline, on docs.rs, in a package.
-    let host = builds(cargo(example, "target", &["--version", "--verbose"]));
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
-    builds(cargo(example, "target", &["build", "--offline"]));
-    builds(cargo(example, "target", &["build", "--offline", "--release"]));
-    builds(cargo(example, "target", &["build", "--offline", "--target", &host]));
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true"), ("KLING_GENERATE", "1")] {
-        let mut command = cargo(example, "target", &["build", "--offline"]);
-        command.env(variable, value);
-        builds(command);
-    }
-    builds(cargo(example, "target", &["clean"]));
-    builds(cargo(example, "target", &["run", "--offline"]));
-    assert_eq!(emulator.connections(), 0);
-
-    // Changed: the build stops, and says what changed and what would pay for it.
-    let script = fs::read_to_string(example.join("build.rs")).unwrap();
-    fs::write(example.join("build.rs"), script.replace("campfire at night", "bonfire at night")).unwrap();
-    let complaint = stops(cargo(example, "target", &["build", "--offline"]));
-    assert!(
-        complaint.contains(r#"prompt: "A campfire at night, seamless loop" → "A bonfire at night, seamless loop""#)
-    );
-    assert!(complaint.contains("KLING_GENERATE=1 cargo build"), "{complaint}");
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true")] {
-        let mut command = generate("target");
-        command.env(variable, value);
-        stops(command);
-    }
-    assert_eq!(emulator.connections(), 0);
-
-    // Four builds at once, each with a target folder of its own.
-    let targets = ["target", "target-1", "target-2", "target-3"];
-    let children: Vec<Child> =
-        targets.map(|target| generate(target).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()).into();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
-    assert_eq!(emulator.creates().len(), 1);
-    builds(cargo(example, "target", &["build", "--offline"]));
-
-    // The key is in none of Cargo's files.
-    let found = Command::new("grep").args(["-r", "-l", "canary-3f9a51c0", "."]).current_dir(example).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
-}
-
 #[test]
 fn a_receipt_that_is_locked_is_waited_for() {
     let emulator = Emulator::start();
@@ -509,4 +428,148 @@ fn a_receipt_that_is_locked_is_waited_for() {
         waiting.join().unwrap().unwrap();
     });
     assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_receipt_that_stays_locked_is_not_waited_for_without_end() {
+    let emulator = Emulator::start();
+    let (_folder, asset) = campfire();
+    let receipt = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
+    receipt.lock().unwrap();
+    let poll = Poll { deadline: millis(20), ..Poll::default() };
+    let connect = || Client::builder("rehearsal-key").base_url(emulator.base_url()).poll(poll).build();
+    let error = only_failure(ensure([&asset], connect).unwrap_err());
+    assert!(format!("{error:?}").contains("another process works on it"), "{error:?}");
+    assert_eq!(emulator.connections(), 0);
+}
+
+#[test]
+fn a_receipt_that_is_deleted_while_it_is_waited_for_locks_nobody_out() {
+    let emulator = Emulator::start();
+    let (_folder, asset) = campfire();
+    let deleted = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
+    deleted.lock().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| made(&asset, &emulator));
+        thread::sleep(millis(20));
+        fs::remove_file(asset.receipt_path()).unwrap();
+        deleted.unlock().unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    is_free(&asset);
+    assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_receipt_that_is_deleted_while_it_is_worked_on_is_an_error_with_the_id() {
+    for (status, file) in [(vec![Step::Stall], vec![]), (vec![], vec![Step::Stall])] {
+        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(300)).start();
+        let (_folder, asset) = campfire();
+        thread::scope(|scope| {
+            let working = scope.spawn(|| made(&asset, &emulator));
+            while emulator.polls().is_empty() {
+                thread::sleep(millis(1));
+            }
+            fs::remove_file(asset.receipt_path()).unwrap();
+            let error = working.join().unwrap().unwrap_err();
+            assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+            assert!(format!("{error:?}").contains("deleted or replaced"), "{error:?}");
+        });
+        // The file is there, and is not paid for again.
+        assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+        made(&asset, &emulator).unwrap_err();
+        assert_eq!(emulator.creates().len(), 1);
+    }
+}
+
+#[test]
+fn a_file_without_a_receipt_is_not_overwritten() {
+    let emulator = Emulator::start();
+    let (_folder, asset) = campfire();
+    fs::write(asset.path(), "somebody's work").unwrap();
+    assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+    let error = made(&asset, &emulator).unwrap_err();
+    assert!(matches!(error, Error::AssetNotCurrent { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains("campfire.mp4.receipt.jsonl"), "{error:?}");
+    assert_eq!(fs::read(asset.path()).unwrap(), b"somebody's work");
+    assert_eq!(emulator.connections(), 0);
+}
+
+#[test]
+fn a_request_that_a_receipt_could_not_give_back_costs_nothing() {
+    let emulator = Emulator::start();
+    let (_folder, asset) = campfire();
+    let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    for request in [fox().param("deep", deep), fox().negative_prompt("x".repeat(5_000_000))] {
+        let asset = Asset::new(asset.path(), request);
+        let error = made(&asset, &emulator).unwrap_err();
+        assert!(matches!(error, Error::InvalidRequest { .. } | Error::Io { .. }), "{error:?}");
+    }
+    assert_eq!(emulator.connections(), 0);
+    // As deep as can be read, and of many characters.
+    let deep = (0..120).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    let long = Asset::new(asset.path(), fox().negative_prompt("x".repeat(1_000_000)).param("deep", deep));
+    made(&long, &emulator).unwrap();
+    is_free(&long);
+}
+
+#[test]
+fn all_that_failed_is_told_and_costs_the_others_nothing() {
+    let emulator = Emulator::builder().status_of(0, [Step::Failed("moderated".to_owned())]).start();
+    let folder = tempfile::tempdir().unwrap();
+    let asset = |name: &str| Asset::new(folder.path().join(name), VideoRequest::new(name));
+    let assets = ["failing.mp4", "hostile.mp4", "sound.mp4", "file/nowhere.mp4"].map(asset);
+    fs::write(assets[1].receipt_path(), "hostile\n").unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let Err(Error::AssetsNotMade { failed }) = ensure(&assets, || Ok(emulator.client())) else { panic!("all made") };
+    let mut names: Vec<String> =
+        failed.iter().map(|(path, _)| path.strip_prefix(folder.path()).unwrap().display().to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["failing.mp4", "file/nowhere.mp4", "hostile.mp4"]);
+    assert_eq!(assets[2].state().unwrap(), State::Current);
+}
+
+#[test]
+fn a_generation_of_another_server_is_not_asked_for_here() {
+    let there = Emulator::builder().status([Step::Refuse(401)]).start();
+    let (_folder, asset) = campfire();
+    made(&asset, &there).unwrap_err();
+    let here = Emulator::start();
+    let error = made(&asset, &here).unwrap_err();
+    assert!(matches!(error, Error::AssetNotCurrent { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains(&there.base_url()), "{error:?}");
+    assert_eq!(here.connections(), 0);
+    made(&asset, &there).unwrap();
+    is_free(&asset);
+}
+
+#[test]
+#[cfg(unix)]
+fn more_assets_than_files_may_be_open_are_all_made() {
+    let emulator = Emulator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (open, path) = (40, folder.path().join("campfire.mp4"));
+    let limited = format!("ulimit -n {open} && exec \"$0\" --exact child_of_many --test-threads 1");
+    let status = Command::new("sh")
+        .args(["-c", &limited])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD_BASE, emulator.base_url())
+        .env(CHILD_ASSET, &path)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(accepted(&emulator), MANY);
+}
+
+const MANY: usize = 50;
+
+/// Not a test by itself, as `child`.
+#[test]
+fn child_of_many() {
+    let Some((_, path)) = child_environment() else { return };
+    let many: Vec<Asset> = (0..MANY)
+        .map(|n| Asset::new(path.with_file_name(format!("{n}.mp4")), VideoRequest::new(format!("fox {n}"))))
+        .collect();
+    ensure(&many, child_client).unwrap();
 }

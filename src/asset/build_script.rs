@@ -1,9 +1,9 @@
 //! What a build script may do: Cargo's protocol, and the policy that a build costs nothing unless somebody says so.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Asset, State, make};
+use super::{Asset, State, all_made, work};
 use crate::client::Client;
 use crate::error::{Error, Result};
 
@@ -43,39 +43,49 @@ const GENERATE: &str = "KLING_GENERATE";
 /// # Ok::<(), kling::Error>(())
 /// ```
 pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
-    let base = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let assets: Vec<Asset> = assets.into_iter().map(|asset| Asset { path: base.join(&asset.path), ..asset }).collect();
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let assets: Vec<Asset> =
+        assets.into_iter().map(|asset| Asset { path: package.join(&asset.path), ..asset }).collect();
     println!("cargo::rerun-if-env-changed={GENERATE}");
     for asset in &assets {
         println!("cargo::rerun-if-changed={}", asset.path.display());
         println!("cargo::rerun-if-changed={}", asset.receipt_path().display());
     }
-    if let Some(reason) = why_not_to_generate() {
-        return check(&assets, reason);
+    match why_not_to_generate(&package) {
+        Some(policy) => check(&assets, policy, &package)?,
+        None => generate(&assets)?,
     }
-    let assets: Vec<&Asset> = assets.iter().collect();
-    let made = make(&assets, Client::from_env, |asset, step| eprintln!("{}: {step}", asset.path.display()))?;
-    let mut first_error = None;
-    for (asset, outcome) in made {
-        match outcome {
-            Ok(video) => {
-                let cost =
-                    video.usage.map_or("a cost that the service did not tell".to_owned(), |usage| usage.to_string());
-                println!("cargo::warning={} was made for {cost}: commit it with its receipt", asset.path.display());
-            }
-            Err(error) => {
-                println!("cargo::warning={}: {error}", asset.path.display());
-                first_error.get_or_insert(error);
-            }
+    for asset in &assets {
+        if let Some(server) = asset.rehearsed_at() {
+            let advice = "to have the real one, delete it and its receipt, and generate it again";
+            println!("cargo::warning={} is a rehearsal, made at {server}: {advice}", asset.path.display());
         }
     }
-    first_error.map_or(Ok(()), Err)
+    Ok(())
+}
+
+fn generate(assets: &[Asset]) -> Result<()> {
+    let assets: Vec<&Asset> = assets.iter().collect();
+    let made = work::make(&assets, Client::from_env, |asset, step| eprintln!("{}: {step}", asset.path.display()))?;
+    for (asset, outcome) in &made {
+        if let Ok(video) = outcome {
+            let cost = video.usage.map_or("a cost that the service did not tell".to_owned(), |usage| usage.to_string());
+            let advice = asset.rehearsed_at().map_or(": commit it with its receipt", |_| "");
+            println!("cargo::warning={} was made for {cost}{advice}", asset.path.display());
+        }
+    }
+    all_made(made)
 }
 
 /// Why nothing may be generated; `None` if it may.
-fn why_not_to_generate() -> Option<&'static str> {
+fn why_not_to_generate(package: &Path) -> Option<&'static str> {
     let is = |name: &str, value: &str| env::var_os(name).is_some_and(|found| found == value);
-    if env::var_os("DOCS_RS").is_some() {
+    if is_packed(package) {
+        Some(
+            "this is a copy that Cargo has packed, and what is paid for in it would be lost: see that `include` in the \
+             package's Cargo.toml names the file and its receipt",
+        )
+    } else if env::var_os("DOCS_RS").is_some() {
         Some("docs.rs builds without a network")
     } else if is("CARGO_NET_OFFLINE", "true") {
         Some("Cargo is offline")
@@ -86,38 +96,41 @@ fn why_not_to_generate() -> Option<&'static str> {
     }
 }
 
+/// Whether this is a copy that Cargo has packed and unpacked again. What is paid for in it is lost with it.
+fn is_packed(package: &Path) -> bool {
+    package.join("Cargo.toml.orig").exists()
+}
+
 /// Passes if all assets are current.
-fn check(assets: &[Asset], policy: &str) -> Result<()> {
-    let mut stopped = Vec::new();
+fn check(assets: &[Asset], policy: &str, package: &Path) -> Result<()> {
     let mut to_pay = 0;
+    let mut stopped = Vec::new();
     for asset in assets {
-        let state = asset.state()?;
-        to_pay += usize::from(matches!(state, State::Missing | State::Stale { .. }));
-        let reason = match state {
-            State::Current => continue,
-            State::Missing => "it was not generated yet".to_owned(),
-            State::Stale { differences } => {
-                let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-                format!("its request has changed ({})", list.join("; "))
+        let why = match asset.state() {
+            Ok(State::Current) => continue,
+            Ok(state) => {
+                to_pay += usize::from(matches!(state, State::Missing | State::Stale { .. }));
+                asset.why(&state)
             }
-            State::InProgress { id } => format!("generation {id} is paid for, and its video is not here"),
-            State::Unknown { .. } => "a create was on its way, and nobody knows whether it was accepted".to_owned(),
+            Err(error) => format!("{error:?}"),
         };
-        stopped.push((asset, reason));
+        stopped.push((asset, why));
     }
-    let Some((first, reason)) = stopped.first() else { return Ok(()) };
-    let others = match stopped.len() - 1 {
-        0 => String::new(),
-        1 => " (and 1 more is not current)".to_owned(),
-        others => format!(" (and {others} more are not current)"),
-    };
+    let Some(((first, why), others)) = stopped.split_first() else { return Ok(()) };
+    let others: String =
+        others.iter().map(|(asset, why)| format!("\n{} is not current: {why}", asset.path.display())).collect();
     let price = match to_pay {
         0 => "to go on without paying again".to_owned(),
         1 => "to pay for 1 generation".to_owned(),
         more => format!("to pay for {more} generations"),
     };
-    Err(Error::AssetNotCurrent {
-        path: first.path.clone(),
-        reason: format!("{reason}{others}; {policy}; {price}, set AIML_API_KEY and run `{GENERATE}=1 cargo build`"),
-    })
+    let command = if is_packed(package) { String::new() } else { command(&price, package) };
+    Err(Error::AssetNotCurrent { path: first.path.clone(), reason: format!("{why}{others}\n{policy}{command}") })
+}
+
+/// What generates, from any folder.
+fn command(price: &str, package: &Path) -> String {
+    let manifest = package.join("Cargo.toml").display().to_string();
+    let manifest = if manifest.contains(' ') { format!("{manifest:?}") } else { manifest };
+    format!("; {price}, set AIML_API_KEY and run\n  {GENERATE}=1 cargo build --manifest-path {manifest}")
 }

@@ -1,19 +1,29 @@
 //! The record beside a generated file: what was asked for, and how far it came. It is only ever appended to.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
+use crate::poll::later;
 use crate::request::VideoRequest;
+use crate::save::sync_folder_of;
 
 /// Many times the receipt of any asset: more than this is another file.
 const LONGEST: u64 = 4 * 1024 * 1024;
+
+/// A request is not begun beyond this: the lines about its end have to fit in as well.
+const LAST_REQUEST: u64 = LONGEST / 2;
+
+/// How often a receipt that another process works on is looked at.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A line of a receipt.
 #[derive(Debug, Deserialize, Serialize)]
@@ -23,7 +33,11 @@ pub(crate) enum Line {
     Requested {
         at: u64,
         client_request_id: String,
-        request: Value,
+        /// Where to, if not to the service itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
+        /// Its body, to the letter: a number that is read and written again may not be the same.
+        request: Box<RawValue>,
     },
     /// It was certainly not accepted, and cost nothing.
     Refused {
@@ -44,23 +58,28 @@ pub(crate) enum Line {
 }
 
 impl Line {
-    pub(crate) fn requested(client_request_id: String, request: &VideoRequest) -> Self {
+    pub(crate) fn requested(
+        client_request_id: String,
+        server: Option<&str>,
+        request: &VideoRequest,
+    ) -> Result<Self, serde_json::Error> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Line::Requested { at, client_request_id, request: body(request) }
+        let request = serde_json::value::to_raw_value(request)?;
+        Ok(Line::Requested { at, client_request_id, server: server.map(str::to_owned), request })
     }
 }
 
-/// A request as a receipt keeps it. Written and read again, so that its numbers compare equal to those of a receipt.
-pub(crate) fn body(request: &VideoRequest) -> Value {
-    let text = serde_json::to_string(request).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+/// A request as it is read from a receipt.
+pub(crate) fn body(request: &VideoRequest) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(&serde_json::to_string(request)?)
 }
 
-/// A request, and how far it came.
+/// A create, and how far it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) request: Value,
     pub(crate) client_request_id: String,
+    pub(crate) server: Option<String>,
     pub(crate) stage: Stage,
 }
 
@@ -77,9 +96,9 @@ pub(crate) enum Stage {
 /// What a receipt says.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// All that was ever requested, in order.
+    /// All creates that it knows of, the one that was worked on last at the end.
     pub(crate) entries: Vec<Entry>,
-    /// It breaks off within its last line, and no line before says what was under way.
+    /// It breaks off within a line that may have been about another create than those.
     pub(crate) torn: bool,
 }
 
@@ -107,22 +126,12 @@ pub(crate) fn path_of(asset: &Path) -> PathBuf {
     name.into()
 }
 
-/// Makes the folder of a file, if it is missing.
-pub(crate) fn make_folder(path: &Path) -> Result<()> {
-    let folder = folder_of(path);
-    fs::create_dir_all(folder).map_err(failed("create the folder", folder))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Reads a receipt without a lock, for a look at a file that is only ever appended to.
 pub(crate) fn peek(path: &Path) -> Result<Record> {
     match File::open(path) {
         Ok(mut file) => Ok(read(path, &mut file)?.0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
-        Err(source) => Err(Error::Io { action: "open the receipt", path: path.to_owned(), source }),
+        Err(error) => Err(Error::io("open the receipt", path)(error)),
     }
 }
 
@@ -133,46 +142,95 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// Waits until nobody else works on the asset, and reads what they have left.
-    pub(crate) fn lock(path: PathBuf) -> Result<(Self, Record)> {
-        make_folder(&path)?;
-        let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let mut file = open.map_err(failed("open the receipt", &path))?;
-        file.lock().map_err(failed("lock the receipt", &path))?;
-        let (record, whole) = read(&path, &mut file)?;
-        let length = file.metadata().map_err(failed("read the receipt", &path))?.len();
+    /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to wait.
+    pub(crate) fn lock(path: PathBuf, patience: Duration, on_wait: impl Fn()) -> Result<(Self, Record)> {
+        let until = later(Instant::now(), patience);
+        loop {
+            // Not to append: such a handle cannot be cut on Windows.
+            let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = open.map_err(Error::io("open the receipt", &path))?;
+            wait_for_lock(&file, until, &on_wait).map_err(Error::io("lock the receipt", &path))?;
+            let mut receipt = Receipt { path: path.clone(), file };
+            // While it waited, the one that was opened may have been deleted: then that lock keeps nobody out.
+            if receipt.is_in_its_place() {
+                let record = receipt.read()?;
+                return Ok((receipt, record));
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Record> {
+        let (record, whole) = read(&self.path, &mut self.file)?;
+        let length = self.file.metadata().map_err(Error::io("read the receipt", &self.path))?.len();
         if whole < length && !record.torn {
             // Half a line would make the next one unreadable; the lines before say all that is known.
-            file.set_len(whole).map_err(failed("mend the receipt", &path))?;
+            self.file.set_len(whole).map_err(Error::io("mend the receipt", &self.path))?;
         }
-        Ok((Receipt { path, file }, record))
+        Ok(record)
     }
 
     /// Appends a line, and returns when it would outlive a power failure.
     pub(crate) fn append(&mut self, line: &Line) -> Result<()> {
-        let mut text = serde_json::to_string(line).map_err(|error| self.failed("write the receipt", error.into()))?;
-        text.push('\n');
-        let before = self.file.metadata().map_err(|error| self.failed("read the receipt", error))?.len();
+        self.write(line).map_err(Error::io("write the receipt", &self.path))
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let text = serde_json::to_string(line)? + "\n";
+        let before = self.file.seek(SeekFrom::End(0))?;
+        if matches!(line, Line::Requested { .. }) && before + text.len() as u64 > LAST_REQUEST {
+            return Err(io::Error::other("it would become too long to be read again"));
+        }
         if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()) {
             // A disk that became full may have taken a part of the line, or all of it without keeping it.
             let _ = self.file.set_len(before);
-            return Err(self.failed("write the receipt", error));
+            return Err(error);
         }
-        // A name that a power failure takes away would take the receipt with it; some file systems cannot sync one.
-        #[cfg(unix)]
-        let _ = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
+        // A name that a power failure takes away would take the receipt with it.
+        sync_folder_of(&self.path);
+        if !self.is_in_its_place() {
+            return Err(io::Error::other("it was deleted or replaced while it was worked on"));
+        }
         Ok(())
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> Error {
-        failed(action, &self.path)(source)
+    /// Whether the path still leads to the file that is locked here.
+    fn is_in_its_place(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |file: fs::Metadata| (file.dev(), file.ino());
+            let of_path = fs::metadata(&self.path).map(identity).ok();
+            of_path.is_some() && of_path == self.file.metadata().map(identity).ok()
+        }
+        #[cfg(not(unix))]
+        self.path.exists()
+    }
+}
+
+fn wait_for_lock(file: &File, until: Instant, on_wait: impl Fn()) -> io::Result<()> {
+    let mut waits = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                if !std::mem::replace(&mut waits, true) {
+                    on_wait();
+                }
+                thread::sleep(LOCK_INTERVAL);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let reason = "another process works on it: run this again when that has ended";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+        }
     }
 }
 
 /// Reads a receipt, and tells how much of it is whole lines.
 fn read(path: &Path, file: &mut File) -> Result<(Record, u64)> {
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed("read the receipt", path))?;
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(Error::io("read the receipt", path))?;
     if bytes.len() as u64 > LONGEST {
         return Err(unreadable(path, "it is too long"));
     }
@@ -185,15 +243,22 @@ fn parse(bytes: &[u8]) -> Result<(Record, u64), String> {
     for (number, text) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         // A line is written in one go with its end: one without it is half a line, whatever it says.
         if !text.ends_with(b"\n") {
-            record.torn = !record.entries.last().is_some_and(Entry::is_under_way);
+            record.torn = !record.entries.last().is_some_and(Entry::is_under_way) || may_be_a_request(text);
             break;
         }
         let number = number + 1;
-        let line = serde_json::from_slice(text).map_err(|_| format!("its line {number} is none that it knows"))?;
+        let line = serde_json::from_slice(text).map_err(|_| format!("its line {number} is not one that it knows"))?;
         follow(&mut record, line).ok_or_else(|| format!("its line {number} does not follow from those before"))?;
         whole += text.len() as u64;
     }
     Ok((record, whole))
+}
+
+/// Whether this is the beginning of a line about another create.
+fn may_be_a_request(text: &[u8]) -> bool {
+    const BEGINNING: &[u8] = br#"{"requested""#;
+    let length = text.len().min(BEGINNING.len());
+    text[..length] == BEGINNING[..length]
 }
 
 impl Entry {
@@ -205,10 +270,11 @@ impl Entry {
 
 /// Takes one more line; `None` if it makes no sense.
 fn follow(record: &mut Record, line: Line) -> Option<()> {
-    if let Line::Requested { client_request_id, request, .. } = line {
+    if let Line::Requested { client_request_id, server, request, .. } = line {
         // The same create again is the one that was taken up again.
         record.entries.retain(|entry| entry.client_request_id != client_request_id);
-        record.entries.push(Entry { request, client_request_id, stage: Stage::Requested });
+        let request = serde_json::from_str(request.get()).ok()?;
+        record.entries.push(Entry { request, client_request_id, server, stage: Stage::Requested });
         return Some(());
     }
     let entry = record.entries.last_mut()?;
@@ -224,12 +290,9 @@ fn follow(record: &mut Record, line: Line) -> Option<()> {
 }
 
 fn unreadable(path: &Path, reason: &str) -> Error {
-    let advice = format!("{reason}: restore it from version control; delete it only to pay for the asset again");
-    failed("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, advice))
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io { action, path: path.to_owned(), source }
+    let advice =
+        format!("{reason}: restore it from version control; delete it and the video only to pay for the asset again");
+    Error::io("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, advice))
 }
 
 #[cfg(test)]
@@ -282,23 +345,29 @@ mod tests {
         for cut in 1..whole.len() {
             let expected = match cut {
                 _ if cut < ends[0] => "Torn",
+                _ if ends.iter().any(|end| cut == end + 1 || cut == end + 2) => "Torn", // {" may begin any line
                 _ if cut < ends[1] => "Requested",
-                _ if cut < ends[2] => r#"Created(GenerationId("a:b"))"#,
-                _ => unreachable!(),
+                _ => r#"Created(GenerationId("a:b"))"#,
             };
             assert_eq!(stage(&whole[..cut]), expected, "cut at {cut}");
         }
-        assert_eq!(stage(&(whole + "{\"requ")), "Torn", "perhaps the next request was on its way");
+        let [requested, created, _] = LINES;
+        for before in [&[requested][..], &[requested, created], &LINES] {
+            for cut in 1..=requested.len() {
+                let text = receipt(before) + &requested[..cut];
+                assert_eq!(stage(&text), "Torn", "perhaps another create was on its way: {text:?}");
+            }
+        }
     }
 
     #[test]
     fn what_is_no_receipt_is_unreadable_and_not_empty() {
         let [requested, created, completed] = LINES;
         let table = [
-            ("\n".to_owned(), "its line 1 is none that it knows"),
-            ("\0\0\0\n".to_owned(), "its line 1 is none that it knows"),
-            (receipt(&[requested, r#"{"paid_v2":{}}"#]), "its line 2 is none that it knows"),
-            (receipt(&[requested, r#"{"created":{"id":"a:b","more":1}}"#]), "its line 2 is none that it knows"),
+            ("\n".to_owned(), "its line 1 is not one that it knows"),
+            ("\0\0\0\n".to_owned(), "its line 1 is not one that it knows"),
+            (receipt(&[requested, r#"{"paid_v2":{}}"#]), "its line 2 is not one that it knows"),
+            (receipt(&[requested, r#"{"created":{"id":"a:b","more":1}}"#]), "its line 2 is not one that it knows"),
             (receipt(&[created]), "its line 1 does not follow from those before"),
             (receipt(&[requested, completed]), "its line 2 does not follow from those before"),
             (receipt(&[requested, created, created]), "its line 3 does not follow from those before"),
@@ -309,12 +378,31 @@ mod tests {
     }
 
     #[test]
-    fn numbers_compare_equal_to_what_was_written() {
-        for scale in [0.1, 0.3, 0.7, 1.0 / 3.0, 0.123_456_789_012_345_67] {
-            let request = VideoRequest::new("a fox").cfg_scale(scale);
-            let line = serde_json::to_string(&Line::requested("id".to_owned(), &request)).unwrap();
-            let Line::Requested { request: read, .. } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
-            assert_eq!(read, body(&request));
+    fn a_request_reads_as_it_was_written() {
+        let numbers = [0.1, 0.3, 1.0 / 3.0, 0.123_456_789_012_345_67, f64::from(0.1_f32), 5e-324];
+        for number in numbers.into_iter().chain((0..1000).map(|n| f64::from(n) / 999.0)) {
+            let request = VideoRequest::new("a fox").cfg_scale(number).param("seed", number * 1e9);
+            let line = Line::requested("id".to_owned(), None, &request).unwrap();
+            let (record, _) = parse((serde_json::to_string(&line).unwrap() + "\n").as_bytes()).unwrap();
+            assert_eq!(record.entry_for(&body(&request).unwrap()), Some(0), "{number}");
         }
+    }
+
+    #[test]
+    fn a_receipt_that_was_deleted_or_replaced_takes_no_more_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        let refused = || Line::Refused { reason: "no credit".to_owned() };
+        let request = || Line::requested("id".to_owned(), None, &VideoRequest::new("a fox")).unwrap();
+        let lock = || Receipt::lock(path.clone(), Duration::ZERO, || panic!("nobody else works on it")).unwrap().0;
+        let mut receipt = lock();
+        receipt.append(&request()).unwrap();
+        fs::remove_file(&path).unwrap();
+        receipt.append(&refused()).unwrap_err();
+        let mut receipt = lock();
+        receipt.append(&request()).unwrap();
+        fs::copy(&path, folder.path().join("other")).unwrap();
+        fs::rename(folder.path().join("other"), &path).unwrap();
+        receipt.append(&refused()).unwrap_err();
     }
 }

@@ -117,8 +117,8 @@ impl RawServer {
 }
 
 /// Runs the body of the test `name` in a process of its own, with these environment variables: the environment of this
-/// process belongs to all its threads.
-pub fn in_a_process_of_its_own(name: &str, environment: &[(&str, &str)], folder: &Path, body: impl FnOnce()) {
+/// process belongs to all its threads. Returns what it has printed.
+pub fn in_a_process_of_its_own(name: &str, environment: &[(&str, &str)], folder: &Path, body: impl FnOnce()) -> String {
     const CHILD: &str = "KLING_TEST_CHILD";
     const DONE: &str = "the body of the test has run";
     if std::env::var_os(CHILD).is_some() {
@@ -129,7 +129,7 @@ pub fn in_a_process_of_its_own(name: &str, environment: &[(&str, &str)], folder:
     let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy().to_uppercase();
-        if name.starts_with("AIML") || name.ends_with("_PROXY") {
+        if name.starts_with("AIML") || name.starts_with("CARGO") || name.ends_with("_PROXY") {
             command.env_remove(variable);
         }
     }
@@ -138,4 +138,5 @@ pub fn in_a_process_of_its_own(name: &str, environment: &[(&str, &str)], folder:
     let text = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains(DONE), "{environment:?}\n{text}\n{complaint}");
+    format!("{text}{complaint}")
 }

@@ -1,0 +1,321 @@
+//! Makes what is not current: locks, looks up, creates, waits, downloads, and writes each step to the receipt first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::receipt::{Entry, Line, Receipt, Record, Stage};
+use super::{Asset, State};
+use crate::batch::{Batch, Turn};
+use crate::client::{Client, SERVICE};
+use crate::error::{Error, Result};
+use crate::generation::{GenerationId, Video};
+use crate::save::{Place, folder_of};
+
+/// How many receipts are open and locked at once. Some systems let a process open no more than 256 files.
+const LOCKED_AT_ONCE: usize = 16;
+
+/// An asset, and how it ended.
+pub(super) type Made<'a> = (&'a Asset, Result<Video>);
+
+/// Makes what is not current, and tells of each how it ended. `tell` hears of each step.
+pub(super) fn make<'a>(
+    assets: &[&'a Asset],
+    connect: impl FnOnce() -> Result<Client>,
+    tell: impl Fn(&Asset, &str),
+) -> Result<Vec<Made<'a>>> {
+    let mut made = Vec::new();
+    let mut due = Vec::new();
+    for asset in by_place(assets)? {
+        match asset.state() {
+            Ok(State::Current) => {}
+            Ok(_) => due.push(asset),
+            Err(error) => made.push((asset, Err(error))),
+        }
+    }
+    if due.is_empty() {
+        return Ok(made);
+    }
+    let client = connect()?;
+    due.retain(|asset| {
+        let folder = folder_of(&asset.path);
+        let created = fs::create_dir_all(folder).map_err(Error::io("create the folder", folder));
+        created.map_err(|error| made.push((*asset, Err(error)))).is_ok()
+    });
+    // Once more: with their folders there, two ways to one place can be told.
+    for together in by_place(&due)?.chunks(LOCKED_AT_ONCE) {
+        let mut works = Vec::new();
+        for asset in together {
+            match Work::lock(asset, &client, &tell) {
+                Ok(work) => works.push(work),
+                Err(error) => made.push((asset, Err(error))),
+            }
+        }
+        run(&client, &mut works, &tell);
+        made.extend(works.into_iter().filter_map(|work| Some((work.asset, work.outcome?))));
+    }
+    Ok(made)
+}
+
+/// The assets without repetitions, in the order of their places: two processes that lock the same receipts do not wait
+/// for each other.
+fn by_place<'a>(assets: &[&'a Asset]) -> Result<Vec<&'a Asset>> {
+    let mut places: BTreeMap<PathBuf, &Asset> = BTreeMap::new();
+    for asset in assets {
+        let other = places.insert(place(&asset.path), asset);
+        if other.is_some_and(|other| other.request != asset.request) {
+            let reason = format!("{} is wanted from two different requests", asset.path.display());
+            return Err(Error::InvalidConfig { what: "assets", reason });
+        }
+    }
+    Ok(places.into_values().collect())
+}
+
+/// A path by which one file has one name: locking its receipt twice would wait for ever.
+fn place(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    match (folder, path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// An asset that is worked on.
+struct Work<'a, 'c> {
+    asset: &'a Asset,
+    client: &'c Client,
+    /// The request as a receipt has it.
+    wanted: Value,
+    receipt: Receipt,
+    record: Record,
+    /// A line that could not be written yet.
+    unwritten: Option<Line>,
+    /// The last status that was told.
+    told: String,
+    /// How it ended; `None` also if another process has finished it in the meantime.
+    outcome: Option<Result<Video>>,
+}
+
+/// How an asset goes on.
+enum Next {
+    Create,
+    WaitFor(GenerationId),
+    Nothing,
+}
+
+/// Brings all of them to an end, in flight together.
+fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str)) {
+    let mut to_create = Vec::new();
+    let mut to_wait_for = Vec::new();
+    for (index, work) in works.iter_mut().enumerate() {
+        match work.begin() {
+            Ok(Next::Create) => to_create.push((index, work.asset.request.clone())),
+            Ok(Next::WaitFor(id)) => to_wait_for.push((index, id)),
+            Ok(Next::Nothing) => {}
+            Err(error) => work.outcome = Some(Err(error)),
+        }
+    }
+    let mut batch = client.batch(to_create);
+    for (index, id) in to_wait_for {
+        tell(works[index].asset, &format!("goes on with generation {id}"));
+        batch.wait_for(index, id);
+    }
+    while let Some(turn) = batch.turn() {
+        match turn {
+            Turn::Nothing => {}
+            Turn::Sends(index, client_request_id) => {
+                if let Err(error) = works[index].announce(client_request_id) {
+                    batch.call_off();
+                    works[index].outcome = Some(Err(error));
+                }
+            }
+            Turn::NotAccepted(index) => {
+                tell(works[index].asset, "was not accepted, and is sent again");
+                // Without this line the next one would still say that a create is on its way: nothing is lost.
+                let _ = works[index].append(Line::Refused { reason: "not accepted, and sent again".to_owned() });
+            }
+            Turn::Created(index, id) => {
+                tell(works[index].asset, &format!("created generation {id}"));
+                // The generation is paid for: it is waited for also when the disk is full by now.
+                let _ = works[index].append(Line::Created { id });
+            }
+            Turn::Asked(index) => works[index].tell_status(&batch, index, &tell),
+            Turn::Ended(index, outcome) => {
+                if outcome.is_ok() {
+                    tell(works[index].asset, "downloads");
+                }
+                works[index].end(outcome);
+            }
+        }
+    }
+}
+
+impl<'a, 'c> Work<'a, 'c> {
+    fn lock(asset: &'a Asset, client: &'c Client, tell: impl Fn(&Asset, &str)) -> Result<Self> {
+        let wanted = asset.wanted()?;
+        let waits = || tell(asset, "waits for another process that works on it");
+        let (receipt, record) = Receipt::lock(asset.receipt_path(), client.poll().deadline, waits)?;
+        Ok(Work { asset, client, wanted, receipt, record, unwritten: None, told: String::new(), outcome: None })
+    }
+
+    /// The entry of the receipt that counts for the request.
+    fn entry(&self) -> Option<&Entry> {
+        self.record.entry_for(&self.wanted).map(|place| &self.record.entries[place])
+    }
+
+    /// Looks up what was left unfinished.
+    fn begin(&mut self) -> Result<Next> {
+        let state = self.asset.state_of(&self.record, &self.wanted);
+        if matches!(state, State::InProgress { .. } | State::Unknown { .. }) {
+            self.check_server()?;
+            self.take_up()?;
+        }
+        match state {
+            State::Current => Ok(Next::Nothing),
+            State::Missing | State::Stale { .. } => Ok(Next::Create),
+            State::InProgress { id } => Ok(Next::WaitFor(id)),
+            State::Unknown { client_request_id } => self.recover(client_request_id),
+            State::WithoutReceipt => Err(self.not_current(self.asset.why(&state))),
+        }
+    }
+
+    /// A generation is known where it was created, and nowhere else.
+    fn check_server(&self) -> Result<()> {
+        let server = self.entry().and_then(|entry| entry.server.as_deref()).unwrap_or(SERVICE);
+        if self.record.torn || server == self.client.base_url() {
+            return Ok(());
+        }
+        let here = self.client.base_url();
+        let reason = format!(
+            "its generation was created at {server}, and this client speaks to {here}: to go on, speak to {server} \
+             (AIML_API_BASE); to generate it at {here}, {}",
+            self.asset.what_to_delete(),
+        );
+        Err(self.not_current(reason))
+    }
+
+    /// Puts an earlier create at the end of the receipt again: the lines that follow are about the last one.
+    fn take_up(&mut self) -> Result<()> {
+        let place = self.record.entry_for(&self.wanted);
+        let Some(place) = place.filter(|place| place + 1 < self.record.entries.len()) else { return Ok(()) };
+        let Entry { client_request_id, stage, .. } = self.record.entries[place].clone();
+        self.request(client_request_id)?;
+        match stage {
+            Stage::Created(id) | Stage::Completed(id, _) => self.append(Line::Created { id }),
+            Stage::Requested | Stage::Over => Ok(()),
+        }
+    }
+
+    /// Finds the generation of a create whose answer was lost or not recorded.
+    fn recover(&mut self, client_request_id: Option<String>) -> Result<Next> {
+        let Some(client_request_id) = client_request_id else {
+            let why = "its receipt breaks off within its last line: restore it from version control";
+            return Err(self.unknown("(lost)".to_owned(), why));
+        };
+        match self.client.recover_of(self.asset.request.model_name(), &client_request_id) {
+            Ok(Some(id)) => {
+                self.append(Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
+                Ok(Next::WaitFor(id))
+            }
+            Ok(None) => {
+                Err(self
+                    .unknown(client_request_id, "the logs do not show its create yet: run this again in some minutes"))
+            }
+            Err(error @ Error::NotCharged { .. }) => {
+                self.append(Line::Refused { reason: error.to_string() })?;
+                Ok(Next::Create)
+            }
+            // It could not be looked up: that is no reason to pay again.
+            Err(error) => Err(Error::OutcomeUnknown { client_request_id, source: Box::new(error) }),
+        }
+    }
+
+    /// Makes ready for a create. Nothing is paid for what could not be kept.
+    fn announce(&mut self, client_request_id: String) -> Result<()> {
+        Place::locked(&self.asset.path).check()?;
+        self.request(client_request_id)
+    }
+
+    fn request(&mut self, client_request_id: String) -> Result<()> {
+        let server = Some(self.client.base_url()).filter(|server| *server != SERVICE);
+        let line = Line::requested(client_request_id, server, &self.asset.request).map_err(unkeepable)?;
+        self.append(line)
+    }
+
+    /// Appends a line, after one that could not be written before.
+    fn append(&mut self, line: Line) -> Result<()> {
+        if let Some(earlier) = &self.unwritten {
+            self.receipt.append(earlier)?;
+            self.unwritten = None;
+        }
+        let written = self.receipt.append(&line);
+        if written.is_err() && matches!(line, Line::Created { .. }) {
+            self.unwritten = Some(line);
+        }
+        written
+    }
+
+    fn tell_status(&mut self, batch: &Batch, index: usize, tell: impl Fn(&Asset, &str)) {
+        let Some(status) = batch.status(index).map(ToString::to_string) else { return };
+        if status != self.told {
+            tell(self.asset, &status);
+            self.told = status;
+        }
+    }
+
+    /// Ends with this outcome, and puts on the receipt what costs nothing and need not be gone on with.
+    fn end(&mut self, outcome: Result<Video>) {
+        self.outcome = Some(match outcome {
+            Ok(video) => self.receive(&video).map_err(|error| error.about(&video.id)).map(|()| video),
+            Err(error) => Err(self.note(error)),
+        });
+    }
+
+    fn receive(&mut self, video: &Video) -> Result<()> {
+        let file_size = self.client.download_to(video, &Place::locked(&self.asset.path))?;
+        let credits = video.usage.and_then(|usage| usage.credits);
+        self.append(Line::Completed { file_size, credits })
+    }
+
+    fn note(&mut self, error: Error) -> Error {
+        let reason = error.to_string();
+        match error {
+            Error::OutcomeUnknown { client_request_id, source } => self.unknown(client_request_id, source),
+            // The create costs nothing, but the receipt would go on to say that nobody knows.
+            Error::NotSent { .. } | Error::Refused { .. } => {
+                self.append(Line::Refused { reason }).err().unwrap_or(error)
+            }
+            Error::Failed { .. } if !self.was_completed() => {
+                // Without this line the next run hears the same again.
+                let _ = self.append(Line::Failed { reason });
+                error
+            }
+            error => error,
+        }
+    }
+
+    /// Whether this generation once was completed. That it is not any more does not mean that it cost nothing.
+    fn was_completed(&self) -> bool {
+        self.entry().is_some_and(|entry| matches!(entry.stage, Stage::Completed(..)))
+    }
+
+    /// Only a person can decide to pay again, so the error names the file to delete.
+    fn unknown(&self, client_request_id: String, why: impl fmt::Display) -> Error {
+        let delete = self.asset.what_to_delete();
+        let source = self.not_current(format!("{why}; to generate it again, and perhaps to pay again, {delete}"));
+        Error::OutcomeUnknown { client_request_id, source: Box::new(source) }
+    }
+
+    fn not_current(&self, reason: String) -> Error {
+        Error::AssetNotCurrent { path: self.asset.path.clone(), reason }
+    }
+}
+
+/// Refuses a request that a receipt could not give back.
+pub(super) fn unkeepable(error: serde_json::Error) -> Error {
+    Error::InvalidRequest { field: "request".to_owned(), reason: format!("a receipt cannot keep it: {error}") }
+}

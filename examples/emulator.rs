@@ -1,20 +1,31 @@
 //! The emulator as a process of its own, for any client: `cargo run --example emulator -- --port 8080`.
 
-use std::io;
+use std::process::ExitCode;
 use std::thread;
 
+use clap::Parser;
 use kling::emulator::Emulator;
 
-fn main() -> io::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let port = match &arguments[..] {
-        [] => 0,
-        [flag, port] if flag == "--port" => port.parse().map_err(io::Error::other)?,
-        _ => return Err(io::Error::other("usage: emulator [--port PORT]")),
+/// Serves the emulator until it is interrupted.
+#[derive(Parser)]
+struct Arguments {
+    /// The port to listen on; a free one unless it is given
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+fn main() -> ExitCode {
+    let Arguments { port } = Arguments::parse();
+    let emulator = match Emulator::builder().port(port).try_start() {
+        Ok(emulator) => emulator,
+        Err(error) => {
+            eprintln!("cannot listen on port {port}: {error}; name another one with --port");
+            return ExitCode::FAILURE;
+        }
     };
-    let emulator = Emulator::builder().port(port).try_start()?;
-    println!("Serving on {} until interrupted. Nothing is generated and nothing is paid.", emulator.base_url());
-    println!("In another shell: export AIML_API_BASE={} AIML_API_KEY=rehearsal", emulator.base_url());
+    let base = emulator.base_url();
+    println!("Serving on {base} until interrupted. Nothing is generated and nothing is paid.");
+    println!("In another shell: AIML_API_BASE={base} AIML_API_KEY=rehearsal my-program");
     loop {
         thread::park();
     }

@@ -1,14 +1,29 @@
 //! Many videos on one thread: `cargo run --example many -- "A calm sea" "A wild sea"`, or `-- @prompts.txt`, one a line.
 
 use std::fs;
+use std::io;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kling::emulator::Emulator;
 use kling::{Client, Error, Poll, VideoRequest};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let prompts = prompts()?;
+/// Turns prompts into video files, all at once.
+#[derive(Parser)]
+struct Arguments {
+    /// What each video shows; or @FILE, which has one prompt a line
+    #[arg(default_values = ["A calm sea", "A wild sea", "A frozen sea"])]
+    prompts: Vec<String>,
+}
+
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let Arguments { prompts } = Arguments::parse();
+    let prompts = match prompts[0].strip_prefix('@') {
+        Some(file) => lines_of(file)?,
+        None => prompts,
+    };
     let rehearsal = Emulator::start();
     let client = match Client::from_env() {
         Err(Error::MissingKey) => {
@@ -29,6 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let started = Instant::now();
     let mut table = vec![String::new(); prompts.len()];
+    let mut failed = 0;
     let mut batch = client.generate_all(&requests).in_flight(4);
     while let Some((index, outcome)) = batch.next() {
         let saved = outcome.and_then(|video| {
@@ -37,7 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let cost = video.usage.map_or("cost unknown".to_owned(), |usage| usage.to_string());
             Ok(format!("{file}: {bytes} bytes, {:.1} s, {cost}", started.elapsed().as_secs_f32()))
         });
+        failed += usize::from(saved.is_err());
         table[index] = saved.unwrap_or_else(|error| format!("{error:?}"));
+        // Between two items the batch knows how far the others are; what has ended shows its line of the table.
         for (other, bar) in bars.iter().enumerate() {
             bar.set_message(batch.status(other).map_or(table[other].clone(), ToString::to_string));
         }
@@ -47,15 +65,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (prompt, line) in prompts.iter().zip(table) {
         println!("{prompt}: {line}");
     }
-    Ok(())
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// From the arguments, or from a file with one a line.
-fn prompts() -> std::io::Result<Vec<String>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    Ok(match arguments.first().and_then(|first| first.strip_prefix('@')) {
-        Some(file) => fs::read_to_string(file)?.lines().map(str::to_owned).collect(),
-        None if arguments.is_empty() => ["A calm sea", "A wild sea", "A frozen sea"].map(str::to_owned).into(),
-        None => arguments,
-    })
+/// One prompt a line, without the empty ones.
+fn lines_of(file: &str) -> io::Result<Vec<String>> {
+    let text = fs::read_to_string(file).map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
+    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }

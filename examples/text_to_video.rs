@@ -1,17 +1,49 @@
 //! A prompt becomes a video file: `cargo run --example text_to_video -- "A fox in the snow" --output fox.mp4`.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kling::emulator::Emulator;
-use kling::{Client, Error, Poll, Status, VideoRequest};
+use kling::{AspectRatio, Client, Error, Poll, Seconds, Status, VideoRequest};
 
-fn main() -> Result<(), Error> {
-    let (prompt, output) = arguments();
+/// Turns a prompt into a video file.
+#[derive(Parser)]
+struct Arguments {
+    /// What the video shows
+    #[arg(default_value = "A cheerful white raccoon running through a sequoia forest")]
+    prompt: String,
+    /// The file to write
+    #[arg(short, long, default_value = "video.mp4")]
+    output: PathBuf,
+    /// 16:9, 9:16 or 1:1
+    #[arg(long)]
+    aspect_ratio: Option<AspectRatio>,
+    /// 5 or 10 seconds
+    #[arg(long)]
+    duration: Option<Seconds>,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Arguments { prompt, output, aspect_ratio, duration } = Arguments::parse();
+    let mut request = VideoRequest::new(prompt);
+    if let Some(ratio) = aspect_ratio {
+        request = request.aspect_ratio(ratio);
+    }
+    if let Some(seconds) = duration {
+        request = request.duration(seconds);
+    }
+    // Before anything is paid for: a folder that cannot be made.
+    if let Some(folder) = output.parent() {
+        fs::create_dir_all(folder)?;
+    }
+
     let rehearsal = Emulator::start();
     let client = match Client::from_env() {
         Err(Error::MissingKey) => {
-            println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes a test card");
+            println!("AIML_API_KEY is not set: this is a rehearsal, which makes a test card and charges nothing");
             let poll = Poll { interval: Duration::from_secs(1), ..Poll::default() };
             rehearsal.client_builder().poll(poll).build()?
         }
@@ -19,7 +51,7 @@ fn main() -> Result<(), Error> {
     };
 
     let started = Instant::now();
-    let id = client.create(&VideoRequest::new(prompt))?;
+    let id = client.create(&request)?;
     println!("created {id}");
     for update in client.watch(&id) {
         let status = update?;
@@ -34,28 +66,11 @@ fn main() -> Result<(), Error> {
                 bar.finish_and_clear();
                 let cost =
                     video.usage.map_or("a cost that the service did not tell".to_owned(), |usage| usage.to_string());
-                println!("{output}: {bytes} bytes for {cost}");
+                println!("{}: {bytes} bytes for {cost}", output.display());
             }
-            Status::Failed(failure) => return Err(Error::Failed { id, failure }),
+            Status::Failed(failure) => return Err(Error::Failed { id, failure }.into()),
             _ => {}
         }
     }
     Ok(())
-}
-
-/// The prompt, and where the video goes to.
-fn arguments() -> (String, String) {
-    let mut output = "video.mp4".to_owned();
-    let mut words = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--output" | "-o" => output = arguments.next().expect("a file name after --output"),
-            _ => words.push(argument),
-        }
-    }
-    if words.is_empty() {
-        words.push("A cheerful white raccoon running through a sequoia forest".to_owned());
-    }
-    (words.join(" "), output)
 }

@@ -12,7 +12,7 @@ use crate::setback::{Nature, Setback};
 use crate::shown::excerpt;
 use crate::wire::{self, LogPage, Malformed};
 
-/// Which of the service's two paths is used. Both make the same videos.
+/// Which of the service's two paths is used. Both make the same videos: change it if the service retires one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {

@@ -20,6 +20,10 @@ use crate::watch::{self, Watch};
 /// The origin of the service.
 pub(crate) const SERVICE: &str = "https://api.aimlapi.com";
 
+/// What a setting is called in an error, unless it came from a variable.
+const KEY: &str = "API key";
+const BASE: &str = "base URL";
+
 /// The provider's own SDK reads these, in this order.
 const KEY_VARIABLES: [&str; 2] = ["AIML_API_KEY", "AIMLAPI_API_KEY"];
 const BASE_VARIABLES: [&str; 2] = ["AIML_API_BASE", "AIMLAPI_API_BASE"];
@@ -66,12 +70,21 @@ impl Client {
     ///
     /// [`Error::MissingKey`] if there is no key, [`Error::InvalidConfig`] if a value cannot be used.
     pub fn from_env() -> Result<Self> {
-        let key = first_variable("API key", KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
+        let (key_variable, key) = first_variable(KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
+        let base = first_variable(BASE_VARIABLES)?;
         let mut builder = Client::builder(key);
-        if let Some(base) = first_variable("base URL", BASE_VARIABLES)? {
+        let mut base_variable = None;
+        if let Some((variable, base)) = base {
             builder = builder.base_url(base);
+            base_variable = Some(variable);
         }
-        builder.build()
+        builder.build().map_err(|error| match error {
+            Error::InvalidConfig { what: KEY, reason } => Error::InvalidConfig { what: key_variable, reason },
+            Error::InvalidConfig { what: BASE, reason } => {
+                Error::InvalidConfig { what: base_variable.unwrap_or(BASE), reason }
+            }
+            error => error,
+        })
     }
 
     /// A client with this key, and defaults for all else.
@@ -244,12 +257,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the two.
+    /// Those of the two. Until it ends, the id is known to this call alone: an error after the create has it
+    /// ([`Error::generation_id`]), a process that is killed does not. To keep it before the wait, call the two.
     pub fn generate(&self, request: &VideoRequest) -> Result<Video> {
         self.wait(&self.create(request)?)
     }
 
-    /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`].
+    /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`]. At most 4 are in flight at
+    /// once, unless [`Batch::in_flight`] says otherwise; an item is what [`generate`](Client::generate) would return.
     ///
     /// # Example
     ///
@@ -277,7 +292,8 @@ impl Client {
         Batch::new(self.api.clone(), self.poll, requests.into_iter())
     }
 
-    /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`.
+    /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`; an item
+    /// is what [`wait`](Client::wait) would return.
     ///
     /// # Example
     ///
@@ -399,7 +415,7 @@ impl ClientBuilder {
         // A header takes visible ASCII (RFC 9110, 5.5); a key with anything else was copied wrongly.
         let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible(&self.key) {
-            return Err(invalid("API key", "it is empty, or holds a space, a line break or a character beyond ASCII"));
+            return Err(invalid(KEY, "it is empty, or holds a space, a line break or a character beyond ASCII"));
         }
         if !self.user_agent.split(' ').all(visible) {
             return Err(invalid("user agent", "it is empty, or holds more than visible ASCII and single spaces"));
@@ -407,7 +423,7 @@ impl ClientBuilder {
         if self.poll.interval.is_zero() {
             return Err(invalid("poll interval", "it is zero: the service would be asked without a pause"));
         }
-        let url = Url::parse(&self.base_url).map_err(|reason| invalid("base URL", reason))?;
+        let url = Url::parse(&self.base_url).map_err(|reason| invalid(BASE, reason))?;
         let http =
             Http::new(&url, &self.key, &self.user_agent, self.limits).map_err(|reason| invalid("proxy", reason))?;
         Ok(Client { api: Api::new(http, &url.origin(), self.endpoint), poll: self.poll, base_url: url.origin() })
@@ -424,14 +440,14 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// The value of the first variable that is set and not empty.
-fn first_variable(what: &'static str, names: [&'static str; 2]) -> Result<Option<String>> {
+/// The name and the value of the first variable that is set and not empty.
+fn first_variable(names: [&'static str; 2]) -> Result<Option<(&'static str, String)>> {
     for name in names {
         match env::var(name) {
-            Ok(value) if !value.is_empty() => return Ok(Some(value)),
+            Ok(value) if !value.is_empty() => return Ok(Some((name, value))),
             Ok(_) | Err(VarError::NotPresent) => {}
             Err(VarError::NotUnicode(_)) => {
-                return Err(Error::InvalidConfig { what, reason: format!("{name} is not valid Unicode") });
+                return Err(Error::InvalidConfig { what: name, reason: "it is not valid Unicode".to_owned() });
             }
         }
     }

@@ -95,7 +95,7 @@ pub enum Error {
     /// The create may have been accepted, and paid for. It is never sent again by itself.
     #[error(
         "the create with client request id {client_request_id} may have been accepted and charged: look this id up \
-         with `Client::recover`, as `asset::ensure` does, before sending it again"
+         within 24 hours with `Client::recover`, as `asset::ensure` does, before sending it again"
     )]
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.
@@ -135,7 +135,7 @@ pub enum Error {
         source: Option<Cause>,
     },
 
-    /// The generation ended without a video. Change the request.
+    /// The generation ended without a video, which the service does not charge for. Change the request.
     #[error("generation {id} ended without a video: {failure}")]
     Failed {
         /// The generation that failed.

@@ -86,7 +86,8 @@ pub enum Status {
     Generating,
     /// The video can be downloaded.
     Completed(Video),
-    /// The generation ended without a video (the service's word is `error`).
+    /// The generation ended without a video (the service's word is `error`). The service says that it does not charge for
+    /// that (its documents of August 2026).
     Failed(Failure),
     /// Another word: not finished. The service's samples know `waiting` and `active`.
     Other(String),
@@ -112,13 +113,14 @@ impl fmt::Display for Status {
 }
 
 /// A finished video, still at the service. It keeps its generation's id, so that a URL that expired can be asked for
-/// afresh.
+/// afresh. A field is `None` if the service does not tell it.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Video {
     /// The generation that it came from.
     pub id: GenerationId,
-    /// Where the file lies: on another host, and not for ever. Its query may be a signature, so `Debug` leaves it out.
+    /// Where the file lies: on another host, and not for ever; [`Client::download`](crate::Client::download) asks for a
+    /// fresh one when it has expired. Its query may be a signature, so `Debug` leaves it out.
     pub url: String,
     /// The media type, usually `video/mp4`.
     pub content_type: Option<String>,
@@ -150,7 +152,8 @@ impl fmt::Debug for Video {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// In credits. The service calls them `tokens_used` (2025) or `credits_used` (2026).
+    /// In credits, whose price the service's descriptions do not tell. It calls them `tokens_used` (2025) or
+    /// `credits_used` (2026).
     pub credits: Option<f64>,
     /// In US dollars.
     pub usd: Option<f64>,

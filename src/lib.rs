@@ -32,7 +32,7 @@
 //!
 //! - A create is never sent twice unless the first was certainly not accepted; otherwise it comes back as
 //!   [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
-//! - Every error after a create has the [`GenerationId`]: [`Error::generation_id`].
+//! - Every error of a [`Client`] after a create has the [`GenerationId`]: [`Error::generation_id`].
 //! - A poll that fails is a missed poll, not a failed generation; one deadline bounds the wait ([`Poll`]).
 //! - A video file is whole or absent: [`Client::download`], and [`save`] to show progress on the way.
 //! - The host of the file never receives the key, and no error shows it.

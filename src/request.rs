@@ -91,13 +91,14 @@ impl VideoRequest {
         self
     }
 
-    /// Describes what the video should not show.
+    /// Describes what the video should not show. Not sent unless it is set.
     pub fn negative_prompt(mut self, text: impl Into<String>) -> Self {
         self.negative_prompt = Some(text.into());
         self
     }
 
-    /// Sets how closely the model sticks to the prompt (classifier-free guidance): 0 is freely, 1 is closely.
+    /// Sets how closely the model sticks to the prompt (classifier-free guidance): 0 is freely, 1 is closely. The service
+    /// does not document its default.
     ///
     /// A value outside 0 to 1, or one that is no number, is refused when the request is sent.
     pub fn cfg_scale(mut self, scale: f64) -> Self {

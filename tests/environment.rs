@@ -59,7 +59,7 @@ fn a_value_that_cannot_be_used_is_refused_and_not_shown() {
     let environment = [("AIML_API_KEY", "canary with spaces"), ("AIML_API_BASE", "http://127.0.0.1:9")];
     with("a_value_that_cannot_be_used_is_refused_and_not_shown", &environment, || {
         let error = Client::from_env().unwrap_err();
-        assert!(matches!(error, Error::InvalidConfig { what: "API key", .. }), "{error:?}");
+        assert!(matches!(error, Error::InvalidConfig { what: "AIML_API_KEY", .. }), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("canary"));
     });
 }

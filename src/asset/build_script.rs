@@ -15,7 +15,8 @@ const GENERATE: &str = "KLING_GENERATE";
 ///
 /// The first developer pays once, on purpose: `KLING_GENERATE=1 cargo build`, with the key in the environment. The files
 /// and their receipts are committed; for everybody else the build looks at both, needs no network and no key, and costs
-/// nothing. On docs.rs (`DOCS_RS`) and offline (`CARGO_NET_OFFLINE=true`) nothing is ever generated.
+/// nothing. On docs.rs (`DOCS_RS`), offline (`CARGO_NET_OFFLINE=true`; the flag `--offline` is not told to build scripts)
+/// and in a copy that `cargo package` has made, nothing is ever generated.
 ///
 /// Relative paths start at the package's `Cargo.toml`. `OUT_DIR` is not used: `cargo clean` would throw away what was
 /// paid for. It prints `cargo::rerun-if-changed` for the files and their receipts, and a `cargo::warning` for each asset
@@ -86,11 +87,12 @@ fn why_not_to_generate(package: &Path) -> Option<&'static str> {
              package's Cargo.toml names the file and its receipt",
         )
     } else if env::var_os("DOCS_RS").is_some() {
-        Some("docs.rs builds without a network")
+        Some("docs.rs (DOCS_RS is set) builds without a network")
     } else if is("CARGO_NET_OFFLINE", "true") {
-        Some("Cargo is offline")
+        Some("Cargo is offline (CARGO_NET_OFFLINE is set)")
     } else if !is(GENERATE, "1") {
-        Some("a build generates nothing by itself, since it costs money")
+        // Nor with another value: a payment should be meant.
+        Some("a build generates nothing without KLING_GENERATE=1, since it costs money")
     } else {
         None
     }

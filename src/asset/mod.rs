@@ -52,13 +52,13 @@ pub struct Asset {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum State {
-    /// The file is there, and was generated from this request.
+    /// The receipt says that the file was generated from this request, and it has the length that it says.
     Current,
     /// Nothing was generated, or what was tried was refused or has failed, which costs nothing.
     Missing,
     /// A file is there, and no receipt that says what it was made from. It is never overwritten.
     WithoutReceipt,
-    /// Nothing was generated from this request yet, but from another one.
+    /// The file was generated from another request.
     Stale {
         /// What differs, by the names of the fields.
         differences: Vec<Difference>,
@@ -108,7 +108,8 @@ fn around(text: &str, place: usize) -> String {
 }
 
 impl Asset {
-    /// The file at this path, generated from this request.
+    /// The file at this path, generated from this request. A relative path starts at the current folder; in
+    /// [`build_script`](crate::build_script()), at the package's.
     ///
     /// A client request id of the request is not used: each create has one of its own, by which it can be looked up.
     pub fn new(path: impl Into<PathBuf>, request: VideoRequest) -> Self {

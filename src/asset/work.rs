@@ -294,6 +294,13 @@ impl<'a, 'c> Work<'a, 'c> {
                 let _ = self.append(Line::Failed { reason });
                 error
             }
+            Error::Unfinished { id, source } if matches!(*source, Error::Refused { status: 404, .. }) => {
+                let delete = self.asset.what_to_delete();
+                let reason = format!(
+                    "{source}; if it was a rehearsal, or is too old, {delete} to generate it again, and to pay again"
+                );
+                self.not_current(reason).about(&id)
+            }
             error => error,
         }
     }

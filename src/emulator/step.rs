@@ -8,7 +8,8 @@ use super::service::Answer;
 /// One turn of a script: an answer, or a fault.
 ///
 /// A fault strikes the answer that is due without it: for a create the id, for a status the finished video, for a file
-/// its bytes. A step that is made for another of the three gives the answer that is due.
+/// its bytes. A step that is made for another of the three gives the answer that is due: `Failed` in the script of the
+/// creates accepts one.
 ///
 /// A create counts as accepted, and has an id that its client may never see, unless the step refuses it for certain:
 /// a 4xx other than 408 and 409, 503 with a `Retry-After` in seconds, or [`Unread`](Step::Unread).
@@ -26,7 +27,7 @@ pub enum Step {
     /// Another status word, and no video. `Word("completed")` is a video without a URL.
     Word(String),
 
-    /// This HTTP status, with the service's envelope.
+    /// This HTTP status, with the service's envelope. A create is refused by a 4xx, and may be accepted behind a 5xx.
     Refuse(u16),
     /// This HTTP status and a `Retry-After` of this value, which need not be a number.
     RefuseAfter(u16, String),

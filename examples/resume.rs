@@ -31,7 +31,7 @@ fn go_on(client: &Client, id: &str, output: &Path) -> Result<(), Error> {
         match client.recover(id)? {
             Some(found) => found,
             None => {
-                println!("the logs of the last 24 hours do not show {id}: look again in some minutes");
+                println!("the logs of the last 7 days do not show {id}: look again in some minutes");
                 return Ok(());
             }
         }

@@ -125,9 +125,10 @@ impl Api {
         Ok(Polled { status, retry_after })
     }
 
-    /// Asks once for a page of a model's requests of the last 24 hours, newest first, as the documents' own sample does.
-    pub(crate) fn logs(&self, model: &str, offset: usize) -> Result<LogPage, Setback> {
-        let query = format!("period=24h&model={}&limit=100&offset={offset}", percent_encoded(model));
+    /// Asks once for a page of the requests of the last seven days, newest first. Not of one model: a name that is not
+    /// spelt as in the logs gives an empty page, which would look as if the create had not been accepted.
+    pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
+        let query = format!("period=7d&limit=100&offset={offset}");
         let (page, _) = self.get(&self.0.logs_url, &query, None, wire::log_page)?;
         Ok(page)
     }

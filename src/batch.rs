@@ -1,7 +1,6 @@
 //! Many generations on one thread: earliest due first, and each ends in exactly one item.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::thread;
 use std::time::Instant;
@@ -10,10 +9,8 @@ use crate::api::{Api, Draft};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::{self, Poll};
-use crate::random;
-use crate::request::VideoRequest;
-use crate::retry::TRIES;
-use crate::setback::{Nature, Setback};
+use crate::request::{self, VideoRequest};
+use crate::retry;
 use crate::watch::{self, Watch};
 
 /// An iterator over the outcomes of many generations, in order of completion, made by
@@ -22,15 +19,18 @@ use crate::watch::{self, Watch};
 /// An item is the index of the request or id, and its video or its error. Each ends in exactly one item, and the failure
 /// of one costs no other its result or its id. All happens on the thread that iterates, while it iterates: there is no
 /// runtime and no hidden thread, and between two items the generations go on at the service by themselves. Each keeps
-/// its own interval and deadline; what slows the creating down, such as a 429, does not slow the polling down.
+/// its own interval and deadline, which run on between two items; what slows the creating down, such as a 429, does not
+/// slow the polling down. If polls fail for a reason that would stop all, such as a key that was revoked, it goes on to
+/// create: stop iterating then.
 ///
 /// To stop, stop iterating. What was not created then never is, and [`ids`](Batch::ids) tells what was created and has
 /// not ended, so that nothing is lost by leaving early.
 ///
 /// # More than one thread
 ///
-/// The heavy work runs on the service's machines, so that one thread waits for thousands. There are two ways past it:
-/// the ids are plain strings, which any job queue or another machine can wait for; and a [`Client`](crate::Client) can be
+/// The heavy work runs on the service's machines, so that one thread waits for many. Polls are sent one after the other:
+/// if one takes 200 ms, more than 50 generations are asked less often than every 10 s. There are two ways past that: the
+/// ids are plain strings, which any job queue or another machine can wait for; and a [`Client`](crate::Client) can be
 /// shared, for example to download on several threads.
 ///
 /// ```
@@ -52,13 +52,15 @@ pub struct Batch {
     api: Api,
     poll: Poll,
     in_flight: usize,
-    to_create: VecDeque<(usize, VideoRequest)>,
+    /// What was refused here, and is told first.
+    refused: VecDeque<(usize, Error)>,
+    to_create: VecDeque<(usize, Draft)>,
     /// The create that is on its way: how often it was tried, and when it is sent again.
     creating: Option<Creating>,
+    /// The service wants no create before this.
+    not_before: Option<Instant>,
     /// The generations that were created and have not ended.
-    watches: HashMap<usize, Watch>,
-    /// When each of them is due.
-    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    watches: BTreeMap<usize, Watch>,
     ended: usize,
 }
 
@@ -90,19 +92,32 @@ const IN_FLIGHT: usize = 4;
 
 impl Batch {
     pub(crate) fn new(api: Api, poll: Poll, requests: impl Iterator<Item = (usize, VideoRequest)>) -> Self {
-        Batch {
+        let mut batch = Batch {
             api,
             poll,
             in_flight: IN_FLIGHT,
-            to_create: requests.collect(),
+            refused: VecDeque::new(),
+            to_create: VecDeque::new(),
             creating: None,
-            watches: HashMap::new(),
-            due: BinaryHeap::new(),
+            not_before: None,
+            watches: BTreeMap::new(),
             ended: 0,
+        };
+        // All are checked before the first is paid for.
+        let mut chosen_ids = HashSet::new();
+        for (index, request) in requests {
+            let is_fresh = request.chosen_client_request_id().is_none_or(|id| chosen_ids.insert(id.to_owned()));
+            match Draft::new(&request) {
+                Ok(draft) if is_fresh => batch.to_create.push_back((index, draft)),
+                Ok(_) => batch.refused.push_back((index, request::used_twice())),
+                Err(error) => batch.refused.push_back((index, error)),
+            }
         }
+        batch
     }
 
-    /// Sets how many generations are created and unfinished at once, at least 1. Defaults to 4: the service documents no
+    /// Sets how many generations are created and unfinished at once, at least 1. Those of
+    /// [`wait_all`](crate::Client::wait_all) exist already, and are all waited for. Defaults to 4: the service documents no
     /// limit, and stopping early leaves little behind.
     pub fn in_flight(mut self, most: usize) -> Self {
         self.in_flight = most.max(1);
@@ -127,9 +142,7 @@ impl Batch {
     /// assert!(left.iter().all(|(index, _)| *index != first));
     /// ```
     pub fn ids(&self) -> Vec<(usize, &GenerationId)> {
-        let mut ids: Vec<_> = self.watches.iter().map(|(index, watch)| (*index, watch.id())).collect();
-        ids.sort_unstable_by_key(|(index, _)| *index);
-        ids
+        self.watches.iter().map(|(index, watch)| (*index, watch.id())).collect()
     }
 
     /// The last status that was heard of a generation under way; `None` before the first, and after the end.
@@ -139,13 +152,8 @@ impl Batch {
 
     /// How far all of them are.
     pub fn progress(&self) -> Progress {
-        let mut progress = Progress {
-            to_create: self.to_create.len() + usize::from(self.creating.is_some()),
-            queued: 0,
-            generating: 0,
-            other: 0,
-            ended: self.ended,
-        };
+        let mut progress =
+            Progress { to_create: self.not_created(), queued: 0, generating: 0, other: 0, ended: self.ended };
         for watch in self.watches.values() {
             match watch.last_status() {
                 None | Some(Status::Queued) => progress.queued += 1,
@@ -156,11 +164,13 @@ impl Batch {
         progress
     }
 
+    fn not_created(&self) -> usize {
+        self.refused.len() + self.to_create.len() + usize::from(self.creating.is_some())
+    }
+
     /// Waits for a generation that exists as well.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        let watch = Watch::new(self.api.clone(), id, self.poll);
-        self.due.extend(watch.due().map(|due| Reverse((due, index))));
-        self.watches.insert(index, watch);
+        self.watches.insert(index, Watch::new(self.api.clone(), id, self.poll));
     }
 
     /// Does not send the create that was announced.
@@ -169,20 +179,20 @@ impl Batch {
     }
 
     /// When the next create is sent, if one may be.
-    fn create_due(&mut self) -> Result<Option<Instant>, (usize, Error)> {
+    fn create_due(&mut self) -> Option<Instant> {
         if self.creating.is_none()
             && self.watches.len() < self.in_flight
-            && let Some((index, request)) = self.to_create.pop_front()
+            && let Some((index, draft)) = self.to_create.pop_front()
         {
-            let draft = Draft::new(&request).map_err(|error| (index, error))?;
-            self.creating = Some(Creating { index, draft, tries: 0, due: Instant::now(), announced: false });
+            let now = Instant::now();
+            let due = self.not_before.take().map_or(now, |not_before| not_before.max(now));
+            self.creating = Some(Creating { index, draft, tries: 0, due, announced: false });
         }
-        Ok(self.creating.as_ref().map(|creating| creating.due))
+        self.creating.as_ref().map(|creating| creating.due)
     }
 
-    /// Announces the create that is on its way, and then sends it.
-    fn create(&mut self) -> Turn {
-        let Some(mut creating) = self.creating.take() else { return Turn::Nothing };
+    /// Announces the create that is on its way, or sends it if it was announced.
+    fn announce_or_send(&mut self, mut creating: Creating) -> Turn {
         let index = creating.index;
         if !creating.announced {
             creating.announced = true;
@@ -190,7 +200,7 @@ impl Batch {
             self.creating = Some(creating);
             return turn;
         }
-        let Setback { error, nature, retry_after } = match self.api.create(&creating.draft) {
+        let setback = match self.api.create(&creating.draft) {
             Ok(id) => {
                 self.wait_for(index, id.clone());
                 return Turn::Created(index, id);
@@ -198,43 +208,46 @@ impl Batch {
             Err(setback) => setback,
         };
         creating.tries += 1;
-        let base = self.api.limits().backoff;
-        let pause = poll::retry_pause(creating.tries, TRIES, base, random::fraction(), retry_after);
-        let Some(pause) = pause.filter(|_| nature == Nature::Passing) else { return Turn::Ended(index, Err(error)) };
-        creating.due = poll::later(Instant::now(), pause);
+        let after = |pause| poll::later(Instant::now(), pause);
+        let Some(pause) = retry::pause_after(&setback, creating.tries, self.api.limits().backoff) else {
+            // What was too much of this one is too much of the next.
+            self.not_before = setback.retry_after.map(|asked| after(asked.min(retry::LONGEST_RETRY_AFTER)));
+            return Turn::Ended(index, Err(setback.error));
+        };
+        creating.due = after(pause);
         creating.draft.renew();
         creating.announced = false;
         self.creating = Some(creating);
         Turn::NotAccepted(index)
     }
 
-    /// Asks for the generation that is due first.
-    fn ask(&mut self) -> Turn {
-        let Some(Reverse((_, index))) = self.due.pop() else { return Turn::Nothing };
+    /// Asks for a generation.
+    fn ask(&mut self, index: usize) -> Turn {
         let Some(watch) = self.watches.get_mut(&index) else { return Turn::Nothing };
         let update = watch.turn();
         if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
             self.watches.remove(&index);
             return Turn::Ended(index, outcome);
         }
-        self.due.extend(watch.due().map(|due| Reverse((due, index))));
         Turn::Asked(index)
     }
 
     /// Waits for what is due first, and does it. `None` when all have ended.
     pub(crate) fn turn(&mut self) -> Option<Turn> {
-        let create_due = match self.create_due() {
-            Ok(due) => due,
-            Err((index, error)) => return Some(Turn::Ended(index, Err(error))),
-        };
-        let poll_due = self.due.peek().map(|Reverse((due, _))| *due);
-        let creates = match (create_due, poll_due) {
-            (Some(create), Some(poll)) => create <= poll,
-            (create, _) => create.is_some(),
-        };
-        let due = if creates { create_due } else { poll_due };
-        thread::sleep(due?.saturating_duration_since(Instant::now()));
-        Some(if creates { self.create() } else { self.ask() })
+        if let Some((index, error)) = self.refused.pop_front() {
+            return Some(Turn::Ended(index, Err(error)));
+        }
+        let create_due = self.create_due();
+        let polls = self.watches.iter().filter_map(|(index, watch)| Some((watch.due()?, *index)));
+        let first_poll = polls.min();
+        let is_first = |create| first_poll.is_none_or(|(poll, _)| create <= poll);
+        if let Some(due) = create_due.filter(|due| is_first(*due)) {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            return self.creating.take().map(|creating| self.announce_or_send(creating));
+        }
+        let (due, index) = first_poll?;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        Some(self.ask(index))
     }
 }
 
@@ -251,7 +264,7 @@ impl Iterator for Batch {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.to_create.len() + usize::from(self.creating.is_some()) + self.watches.len();
+        let left = self.not_created() + self.watches.len();
         (left, Some(left))
     }
 }

@@ -12,7 +12,7 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::http::{Http, Limits, Url};
 use crate::poll::Poll;
 use crate::recover;
-use crate::request::{MODEL, VideoRequest};
+use crate::request::VideoRequest;
 use crate::retry::retry;
 use crate::save::Place;
 use crate::watch::{self, Watch};
@@ -160,10 +160,11 @@ impl Client {
     ///
     /// `None` means that the logs do not show it, which is no proof that it was not accepted: the service documents
     /// that the row of a video may appear only when its generation has ended, so look again after some minutes before
-    /// you pay again. The logs of the last 24 hours are read, as far as they are about
-    /// `klingai/v2.5-turbo/pro/text-to-video`, 100 rows a page and at most 200 pages a minute, which the service allows.
+    /// you pay again. Read are the logs of the last 7 days, 100 rows a page and at most 200 pages a minute, which the service
+    /// allows. They are those of one key: look with the one that created.
     ///
-    /// All this was read in the service's documents of August 2026; nobody could try it against the live service.
+    /// All this was read in the service's documents of August 2026 and its description of `/v2/logs`; nobody could try it
+    /// against the live service.
     ///
     /// # Errors
     ///
@@ -192,11 +193,7 @@ impl Client {
     /// # Ok::<(), kling::Error>(())
     /// ```
     pub fn recover(&self, client_request_id: &str) -> Result<Option<GenerationId>> {
-        self.recover_of(MODEL, client_request_id)
-    }
-
-    pub(crate) fn recover_of(&self, model: &str, client_request_id: &str) -> Result<Option<GenerationId>> {
-        recover::recover(&self.api, model, client_request_id)
+        recover::recover(&self.api, client_request_id)
     }
 
     /// Asks once how far a generation is, and waits up to 30 s for the answer.

@@ -11,8 +11,8 @@ use crate::error::{Cause, Error, Result};
 use crate::generation::{Status, Video};
 use crate::http::{FileAnswer, Url, Version, read_cause};
 use crate::mp4::Boxes;
-use crate::poll;
 use crate::random;
+use crate::retry;
 use crate::save::{Place, save_to};
 use crate::setback::{Nature, Setback};
 use crate::shown::without_query;
@@ -209,7 +209,7 @@ impl Download {
         self.again = None;
         let Some(fruitless) = self.effort.after_a_break() else { return Err(error) };
         let base = self.api.limits().backoff;
-        match poll::retry_pause(fruitless, u32::MAX, base, random::fraction(), retry_after) {
+        match retry::pause(fruitless, u32::MAX, base, random::fraction(), retry_after) {
             Some(pause) => thread::sleep(pause),
             None => return Err(error),
         }

@@ -95,7 +95,7 @@ pub enum Error {
     /// The create may have been accepted, and paid for. It is never sent again by itself.
     #[error(
         "the create with client request id {client_request_id} may have been accepted and charged: look this id up \
-         within 24 hours with `Client::recover`, as `asset::ensure` does, before sending it again"
+         within 7 days with `Client::recover`, as `asset::ensure` does, before sending it again"
     )]
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.

@@ -8,16 +8,16 @@ use crate::generation::GenerationId;
 use crate::request::check_client_request_id;
 use crate::retry::retry;
 
-/// More than an account makes in a day, 100 rows each. A server that always has more would be read for ever.
+/// 100,000 rows, which is much for one key in seven days. A server that always has more would be read for ever.
 const MOST_PAGES: usize = 1000;
 
-/// Finds the generation of a create in the logs of its model.
-pub(crate) fn recover(api: &Api, model: &str, client_request_id: &str) -> Result<Option<GenerationId>> {
+/// Finds the generation of a create in the logs.
+pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Option<GenerationId>> {
     check_client_request_id(client_request_id)?;
     let mut failed = false;
     let mut offset = 0;
     for _ in 0..MOST_PAGES {
-        let page = retry(api, || api.logs(model, offset))?;
+        let page = retry(api, || api.logs(offset))?;
         for row in page.rows_of(client_request_id) {
             match row.generation_id() {
                 _ if row.has_failed() => failed = true,

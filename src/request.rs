@@ -166,10 +166,6 @@ impl VideoRequest {
         VideoRequest { client_request_id: None, ..self }
     }
 
-    pub(crate) fn model_name(&self) -> &str {
-        &self.model
-    }
-
     pub(crate) fn chosen_client_request_id(&self) -> Option<&str> {
         self.client_request_id.as_deref()
     }
@@ -182,6 +178,11 @@ pub(crate) fn check_client_request_id(id: &str) -> Result<()> {
         return Ok(());
     }
     Err(refused("client request id", format!("{id:?} is not 1 to 128 characters of A-Z a-z 0-9 . _ : -")))
+}
+
+/// The refusal of a client request id that another request of the same batch has.
+pub(crate) fn used_twice() -> Error {
+    refused("client request id", "another request of this batch has it, and the logs could not tell the two apart")
 }
 
 fn refused(field: &str, reason: impl Into<String>) -> Error {

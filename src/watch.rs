@@ -72,7 +72,7 @@ impl Watch {
     /// Takes one turn without waiting for it. `None` if it brings no update.
     pub(crate) fn turn(&mut self) -> Option<Result<Status>> {
         match self.next {
-            Next::Ask(_) => self.ask(),
+            Next::Ask(due) => self.ask(due),
             Next::GiveUp(_) => {
                 self.next = Next::Nothing;
                 Some(Err(self.deadline_exceeded()))
@@ -81,9 +81,13 @@ impl Watch {
         }
     }
 
-    fn ask(&mut self) -> Option<Result<Status>> {
-        let first_poll = *self.first_poll.get_or_insert_with(Instant::now);
-        let patience = self.poll.patience(first_poll.elapsed(), self.api.limits().poll);
+    /// A turn that comes late is judged by when it was due: the thread was busy with something else, and that is no reason
+    /// to give up a generation that may have ended long ago.
+    fn ask(&mut self, due: Instant) -> Option<Result<Status>> {
+        let asked = Instant::now();
+        let first_poll = *self.first_poll.get_or_insert(asked);
+        let elapsed = due.saturating_duration_since(first_poll);
+        let patience = self.poll.patience(elapsed, self.api.limits().poll);
         self.polls = self.polls.saturating_add(1);
         let (item, retry_after) = match self.api.status(&self.id, Some(patience)) {
             Ok(Polled { status, retry_after }) => {
@@ -106,7 +110,7 @@ impl Watch {
             }
         };
         let now = Instant::now();
-        self.next = match self.poll.pause(first_poll.elapsed(), retry_after) {
+        self.next = match self.poll.pause(elapsed + (now - asked), retry_after) {
             Some(pause) => Next::Ask(poll::later(now, pause)),
             None => Next::GiveUp(now),
         };

@@ -68,7 +68,7 @@ fn a_refusal_says_who_refused_what_and_why_and_what_to_check() {
 #[test]
 fn an_unknown_outcome_says_how_to_find_out() {
     let unknown = "the create with client request id kling-RANDOM may have been accepted and charged: \
-                   look this id up within 24 hours with `Client::recover`, as `asset::ensure` does, before sending it again";
+                   look this id up within 7 days with `Client::recover`, as `asset::ensure` does, before sending it again";
     let post = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
     for (step, causes) in [
         (Step::Close, format!("{post} got no answer\n  because: the server closed the connection")),
@@ -304,7 +304,7 @@ fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
     let emulator = Emulator::builder().create([Step::Close]).logs_after(9).start();
     let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
     let unknown = "cannot make 1 of the assets:\nassets/campfire.mp4: the create with client request id kling-RANDOM may have \
-                   been accepted and charged: look this id up within 24 hours with `Client::recover`, as `asset::ensure` does, before \
+                   been accepted and charged: look this id up within 7 days with `Client::recover`, as `asset::ensure` does, before \
                    sending it again\n  because: assets/campfire.mp4 is not current:";
     let delete = "; to generate it again, and perhaps to pay again, delete assets/campfire.mp4.receipt.jsonl";
     assert_eq!(

@@ -216,7 +216,7 @@ impl<'a, 'c> Work<'a, 'c> {
             let why = "its receipt breaks off within its last line: restore it from version control";
             return Err(self.unknown("(lost)".to_owned(), why));
         };
-        match self.client.recover_of(self.asset.request.model_name(), &client_request_id) {
+        match self.client.recover(&client_request_id) {
             Ok(Some(id)) => {
                 self.append(Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
                 Ok(Next::WaitFor(id))

@@ -445,7 +445,7 @@ impl Service {
                     "origin": "api",
                     "model": MODEL,
                     "cost": { "usd": 0.0, "credits": credits },
-                    "tokens": 0,
+                    "tokens": { "input": 0, "output": 0, "total": 0 },
                     "request_id": generation.id.split(':').next(),
                     "inference_id": generation.id,
                     "client_request_id": generation.client_request_id,

@@ -52,6 +52,58 @@ fn in_flight_bounds_what_is_created_and_unfinished() {
 }
 
 #[test]
+fn four_are_in_flight_unless_it_is_said() {
+    let emulator = Emulator::builder().status_of(0, vec![Step::Queued; 3]).status(vec![Step::Queued; 999]).start();
+    let mut batch = emulator.client().generate_all(&foxes(9));
+    assert_eq!(batch.next().unwrap().0, 0);
+    assert_eq!(emulator.creates().len(), 4);
+    let ids: Vec<usize> = batch.ids().into_iter().map(|(index, _)| index).collect();
+    assert_eq!(ids, [1, 2, 3]);
+}
+
+#[test]
+fn what_cannot_be_sent_is_told_before_anything_is_paid_for() {
+    let emulator = Emulator::start();
+    let mut requests = foxes(4);
+    requests[1] = VideoRequest::new(" ");
+    requests[2] = fox().client_request_id("fox-1");
+    requests[3] = fox().client_request_id("fox-1");
+    let mut batch = emulator.client().generate_all(&requests).in_flight(1);
+    for (index, field) in [(1, "prompt"), (3, "client request id")] {
+        let (found, outcome) = batch.next().unwrap();
+        assert!(matches!(outcome, Err(Error::InvalidRequest { field: said, .. }) if said == field), "{index}");
+        assert_eq!((found, emulator.connections()), (index, 0));
+    }
+    assert_eq!(batch.filter(|(_, outcome)| outcome.is_ok()).count(), 2);
+}
+
+#[test]
+fn a_thread_that_comes_late_costs_no_generation_its_result() {
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Queued, Step::Refuse(503)]).start();
+    let poll = Poll { interval: millis(5), deadline: millis(500) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
+    let mut batch = client.generate_all(&foxes(2));
+    assert_eq!(batch.next().unwrap().0, 0);
+    // Busy with the first one until long after the deadline.
+    std::thread::sleep(millis(600));
+    let (_, outcome) = batch.next().unwrap();
+    outcome.unwrap();
+}
+
+#[test]
+fn the_next_create_waits_as_long_as_the_last_one_was_told_to() {
+    let emulator = Emulator::builder()
+        .create([Step::Queued, Step::RefuseAfter(429, "86400".to_owned())])
+        .status(vec![Step::Queued; 3])
+        .start();
+    let mut batch = emulator.client().generate_all(&foxes(9));
+    let (index, outcome) = batch.next().unwrap();
+    assert!(matches!(outcome, Err(Error::Refused { status: 429, .. })), "{outcome:?}");
+    assert_eq!((index, batch.next().unwrap().0), (1, 0));
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
 fn one_that_fails_costs_no_other_its_result() {
     let emulator = Emulator::builder()
         .create([Step::Queued, Step::Close, Step::Refuse(400), Step::Queued, Step::Refuse(429), Step::Queued])
@@ -154,17 +206,18 @@ fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
 #[test]
 fn progress_can_be_read_between_items() {
     let emulator = Emulator::builder()
-        .status_of(0, [])
-        .status_of(1, vec![Step::Generating; 1000])
-        .status_of(2, vec![Step::Word("waiting".to_owned()); 1000])
+        .status_of(0, vec![Step::Queued; 3])
+        .status_of(1, vec![Step::Generating; 999])
+        .status_of(2, vec![Step::Word("waiting".to_owned()); 999])
+        .status_of(3, vec![Step::Queued; 999])
         .start();
-    let mut batch = emulator.client().generate_all(&foxes(4)).in_flight(2);
-    assert_eq!(batch.progress().to_string(), "4 to create, 0 queued, 0 generating, 0 ended");
+    let mut batch = emulator.client().generate_all(&foxes(5));
+    assert_eq!(batch.progress().to_string(), "5 to create, 0 queued, 0 generating, 0 ended");
     assert_eq!(batch.status(0), None);
     batch.next().unwrap().1.unwrap();
-    let progress = batch.progress();
-    assert_eq!((progress.to_create, progress.ended), (3, 1));
-    assert!(matches!(batch.status(1), None | Some(Status::Generating)), "{:?}", batch.status(1));
+    assert_eq!(batch.progress().to_string(), "1 to create, 1 queued, 1 generating, 1 otherwise under way, 1 ended");
+    assert_eq!(batch.status(1), Some(&Status::Generating));
+    assert_eq!(batch.status(2), Some(&Status::Other("waiting".to_owned())));
     assert_eq!(batch.status(0), None, "it has ended");
 }
 

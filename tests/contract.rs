@@ -6,8 +6,8 @@ use std::fs;
 
 use kling::emulator::{Asked, Emulator, Step};
 use kling::{
-    AspectRatio, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status, Usage, Video,
-    VideoRequest, Watch,
+    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status,
+    Usage, Video, VideoRequest, Watch,
 };
 use serde_json::json;
 use support::{fox, millis, names, only_id};
@@ -235,6 +235,8 @@ fn a_generation_can_be_gone_on_with_by_another_client() {
 #[test]
 fn what_is_shared_between_threads_may_be() {
     fn shared<T: Send + Sync + 'static>() {}
+    shared::<Asset>();
+    shared::<Batch>();
     shared::<Client>();
     shared::<ClientBuilder>();
     shared::<Download>();

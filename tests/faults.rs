@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use kling::emulator::{Emulator, Step};
@@ -355,61 +357,6 @@ fn a_client_that_would_be_unsafe_is_not_built() {
 }
 
 #[test]
-fn a_create_whose_answer_was_lost_is_found_in_the_logs() {
-    for lost in [Close, Reset, Html(502), Cut(5), body("")] {
-        let emulator = Emulator::builder().create([lost.clone()]).start();
-        let client = emulator.client();
-        let Err(Error::OutcomeUnknown { client_request_id, .. }) = client.create(&fox()) else { panic!("{lost:?}") };
-        let found = client.recover(&client_request_id).unwrap();
-        assert_eq!(found, Some(only_id(&emulator)), "{lost:?}");
-        assert_eq!(client.recover("another-one").unwrap(), None);
-    }
-}
-
-#[test]
-fn a_row_that_appears_late_is_first_not_found() {
-    let emulator = Emulator::builder().logs_after(2).start();
-    let client = emulator.client();
-    let id = client.create(&fox().client_request_id("fox-1")).unwrap();
-    let looks: Vec<_> = (0..3).map(|_| client.recover("fox-1").unwrap()).collect();
-    assert_eq!(looks, [None, None, Some(id)]);
-}
-
-#[test]
-fn a_failed_row_is_told_apart_from_no_row() {
-    let emulator = Emulator::script([Failed("moderated".to_owned())]);
-    let client = emulator.client();
-    client.create(&fox().client_request_id("fox-1")).unwrap();
-    let error = client.recover("fox-1").unwrap_err();
-    assert!(matches!(&error, Error::NotCharged { client_request_id } if client_request_id == "fox-1"), "{error:?}");
-}
-
-#[test]
-fn the_logs_are_read_page_by_page() {
-    let emulator = Emulator::start();
-    let client = emulator.client();
-    let first = client.create(&fox().client_request_id("fox-0")).unwrap();
-    for n in 1..=250 {
-        client.create(&fox().client_request_id(format!("fox-{n}"))).unwrap();
-    }
-    assert_eq!(client.recover("fox-0").unwrap(), Some(first));
-    assert_eq!(client.recover("fox-251").unwrap(), None);
-}
-
-#[test]
-fn a_look_into_the_logs_is_tried_again() {
-    let emulator = Emulator::builder().logs([Html(502), Cut(20), Queued, Refuse(403)]).start();
-    let client = emulator.client();
-    let id = client.create(&fox().client_request_id("fox-1")).unwrap();
-    assert_eq!(client.recover("fox-1").unwrap(), Some(id));
-    assert!(matches!(client.recover("fox-1"), Err(Error::Refused { status: 403, .. })));
-    assert!(matches!(client.recover("no id"), Err(Error::InvalidRequest { .. })));
-
-    let emulator = Emulator::builder().logs(vec![body("{}"); 3]).start();
-    assert!(matches!(emulator.client().recover("fox-1"), Err(Error::UnexpectedAnswer { .. })));
-}
-
-#[test]
 fn a_failed_generation_stays_failed() {
     let emulator = Emulator::script([Failed("moderated".to_owned())]);
     let client = emulator.client();
@@ -424,4 +371,70 @@ fn a_script_that_has_ended_completes() {
     let emulator = Emulator::builder().create([Completed]).status([]).file([Completed]).start();
     assert!(emulator.client().generate(&fox()).is_ok());
     assert_eq!(emulator.polls().len(), 1);
+}
+
+#[test]
+fn the_deadline_bounds_a_poll_that_gets_no_answer() {
+    // The client alone would wait for an hour.
+    let emulator = Emulator::builder().status(vec![Stall; 99]).client_timeout(Duration::from_secs(3600)).start();
+    let poll = Poll { interval: millis(1), deadline: millis(20) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || drop(send.send(client.generate(&fox()))));
+    let error = receive.recv_timeout(Duration::from_secs(60)).expect("it never hangs").unwrap_err();
+    assert!(matches!(cause(&error), Error::DeadlineExceeded { source: Some(_), .. }), "{error:?}");
+}
+
+#[test]
+fn a_deadline_tells_what_was_heard_last_and_what_failed_last() {
+    let poll = Poll { interval: millis(1), deadline: millis(30) };
+    let exceeded = |steps: Vec<Step>| {
+        let emulator = Emulator::script(steps);
+        let client = emulator.client_builder().poll(poll).build().unwrap();
+        match client.generate(&fox()).unwrap_err() {
+            Error::Unfinished { source, .. } => *source,
+            error => panic!("{error:?}"),
+        }
+    };
+    let long = |last: Step| [vec![Queued, Html(502), Step::Generating], vec![last; 999]].concat();
+    let error = exceeded(long(Queued));
+    assert!(
+        matches!(&error, Error::DeadlineExceeded { last_status: Some(word), source: None, .. } if word == "queued")
+    );
+    let error = exceeded(long(Html(502)));
+    assert!(
+        matches!(&error, Error::DeadlineExceeded { last_status: Some(word), source: Some(_), .. } if word == "generating")
+    );
+}
+
+#[test]
+fn every_answer_to_a_poll_may_ask_for_a_longer_pause() {
+    let poll = Poll { interval: millis(1), deadline: millis(300) };
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 34\r\n\r\n{\"id\":\"a:b\",\"status\":\"generating\"}"
+            [..],
+        b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let server = RawServer::saying(answer);
+        let base_url = format!("http://127.0.0.1:{}", server.port);
+        let client = Emulator::start().client_builder().base_url(base_url).poll(poll).build().unwrap();
+        let error = client.wait(&"a:b".parse().unwrap()).unwrap_err();
+        assert!(
+            matches!(cause(&error), Error::DeadlineExceeded { polls: 2, .. }),
+            "{}: {error:?}",
+            answer.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn one_question_that_fails_keeps_the_id() {
+    let emulator = Emulator::script([Close]);
+    let client = emulator.client();
+    let id = client.create(&fox()).unwrap();
+    let error = client.status(&id).unwrap_err();
+    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
+    assert_eq!(error.generation_id(), Some(&id));
 }

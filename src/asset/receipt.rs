@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
@@ -53,7 +53,7 @@ pub(crate) enum Line {
     /// The file was whole and in its place.
     Completed {
         file_size: u64,
-        credits: Option<f64>,
+        credits: Option<Number>,
     },
 }
 
@@ -66,6 +66,13 @@ impl Line {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let request = serde_json::value::to_raw_value(request)?;
         Ok(Line::Requested { at, client_request_id, server: server.map(str::to_owned), request })
+    }
+
+    pub(crate) fn completed(file_size: u64, credits: Option<f64>) -> Self {
+        // As the service writes them: 120000, and not 120000.0.
+        let whole = |credits: f64| (credits.fract() == 0.0).then(|| Number::from(credits as i64));
+        let credits = credits.and_then(|credits| whole(credits).or_else(|| Number::from_f64(credits)));
+        Line::Completed { file_size, credits }
     }
 }
 

@@ -278,7 +278,7 @@ impl<'a, 'c> Work<'a, 'c> {
     fn receive(&mut self, video: &Video) -> Result<()> {
         let file_size = self.client.download_to(video, &Place::locked(&self.asset.path))?;
         let credits = video.usage.and_then(|usage| usage.credits);
-        self.append(Line::Completed { file_size, credits })
+        self.append(Line::completed(file_size, credits))
     }
 
     fn note(&mut self, error: Error) -> Error {

@@ -70,7 +70,8 @@ impl Line {
 
     pub(crate) fn completed(file_size: u64, credits: Option<f64>) -> Self {
         // As the service writes them: 120000, and not 120000.0.
-        let whole = |credits: f64| (credits.fract() == 0.0).then(|| Number::from(credits as i64));
+        let whole =
+            |credits: f64| (credits.fract() == 0.0 && credits.abs() < 1e15).then(|| Number::from(credits as i64));
         let credits = credits.and_then(|credits| whole(credits).or_else(|| Number::from_f64(credits)));
         Line::Completed { file_size, credits }
     }

@@ -255,6 +255,27 @@ fn a_torn_receipt_is_never_paid_for_again() {
 }
 
 #[test]
+fn a_copy_that_breaks_off_within_a_second_request_loses_neither() {
+    let emulator = Emulator::builder().status([Step::Refuse(401)]).start();
+    let (_folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+    made(&fox_asset, &emulator).unwrap_err();
+    let first = fs::read(fox_asset.receipt_path()).unwrap();
+    made(&owl_asset, &emulator).unwrap_err();
+    let both = fs::read(fox_asset.receipt_path()).unwrap();
+    let end_of_the_second = first.len() + both[first.len()..].iter().position(|byte| *byte == b'\n').unwrap();
+    for cut in first.len() + 1..=end_of_the_second {
+        for asset in [&fox_asset, &owl_asset] {
+            fs::write(asset.receipt_path(), &both[..cut]).unwrap();
+            let error = made(asset, &emulator).unwrap_err();
+            assert!(matches!(error, Error::OutcomeUnknown { .. }), "cut at {cut}: {error:?}");
+            assert_eq!(fs::read(asset.receipt_path()).unwrap(), &both[..cut], "cut at {cut}: it is left as it is");
+        }
+    }
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
 fn a_hostile_receipt_is_named_and_never_paid_for_again() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();

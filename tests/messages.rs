@@ -309,11 +309,16 @@ fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
     let delete = "; to generate it again, and perhaps to pay again, delete assets/campfire.mp4.receipt.jsonl";
     assert_eq!(
         made(),
-        format!("{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation got no answer{delete}")
+        format!(
+            "{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation got no answer: run this again in \
+             some minutes, which looks it up{delete}"
+        )
     );
     assert_eq!(
         made(),
-        format!("{unknown} the logs do not show its create yet: run this again in some minutes{delete}")
+        format!(
+            "{unknown} the logs do not show its create yet: run this again in some minutes, which looks it up{delete}"
+        )
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();
     assert_eq!(

@@ -84,6 +84,9 @@ fn place(path: &Path) -> PathBuf {
     }
 }
 
+/// What to do about a create that may have been accepted.
+const LOOK_AGAIN: &str = "run this again in some minutes, which looks it up";
+
 /// An asset that is worked on.
 struct Work<'a, 'c> {
     asset: &'a Asset,
@@ -145,9 +148,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
             }
             Turn::Asked(index) => works[index].tell_status(&batch, index, &tell),
             Turn::Ended(index, outcome) => {
-                if outcome.is_ok() {
-                    tell(works[index].asset, "downloads");
-                }
+                tell(works[index].asset, if outcome.is_ok() { "downloads" } else { "has failed" });
                 works[index].end(outcome);
             }
         }
@@ -169,27 +170,32 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Looks up what was left unfinished.
     fn begin(&mut self) -> Result<Next> {
-        let state = self.asset.state_of(&self.record, &self.wanted);
-        if matches!(state, State::InProgress { .. } | State::Unknown { .. }) {
-            self.check_server()?;
-            self.take_up()?;
-        }
-        match state {
+        match self.asset.state_of(&self.record, &self.wanted) {
             State::Current => Ok(Next::Nothing),
             State::Missing | State::Stale { .. } => Ok(Next::Create),
-            State::InProgress { id } => Ok(Next::WaitFor(id)),
-            State::Unknown { client_request_id } => self.recover(client_request_id),
-            State::WithoutReceipt => Err(self.not_current(self.asset.why(&state))),
+            State::InProgress { id } => {
+                self.take_up()?;
+                Ok(Next::WaitFor(id))
+            }
+            State::Unknown { client_request_id: Some(client_request_id) } => {
+                self.take_up()?;
+                self.recover(client_request_id)
+            }
+            State::Unknown { client_request_id: None } => {
+                let why = "its receipt breaks off within its last line: restore it from version control";
+                Err(self.unknown("(lost)".to_owned(), why))
+            }
+            state @ State::WithoutReceipt => Err(self.not_current(self.asset.why(&state))),
         }
     }
 
     /// A generation is known where it was created, and nowhere else.
     fn check_server(&self) -> Result<()> {
         let server = self.entry().and_then(|entry| entry.server.as_deref()).unwrap_or(SERVICE);
-        if self.record.torn || server == self.client.base_url() {
+        let here = self.client.base_url();
+        if server == here {
             return Ok(());
         }
-        let here = self.client.base_url();
         let reason = format!(
             "its generation was created at {server}, and this client speaks to {here}: to go on, speak to {server} \
              (AIML_API_BASE); to generate it at {here}, {}",
@@ -200,6 +206,7 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Puts an earlier create at the end of the receipt again: the lines that follow are about the last one.
     fn take_up(&mut self) -> Result<()> {
+        self.check_server()?;
         let place = self.record.entry_for(&self.wanted);
         let Some(place) = place.filter(|place| place + 1 < self.record.entries.len()) else { return Ok(()) };
         let Entry { client_request_id, stage, .. } = self.record.entries[place].clone();
@@ -211,19 +218,14 @@ impl<'a, 'c> Work<'a, 'c> {
     }
 
     /// Finds the generation of a create whose answer was lost or not recorded.
-    fn recover(&mut self, client_request_id: Option<String>) -> Result<Next> {
-        let Some(client_request_id) = client_request_id else {
-            let why = "its receipt breaks off within its last line: restore it from version control";
-            return Err(self.unknown("(lost)".to_owned(), why));
-        };
+    fn recover(&mut self, client_request_id: String) -> Result<Next> {
         match self.client.recover(&client_request_id) {
             Ok(Some(id)) => {
                 self.append(Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
                 Ok(Next::WaitFor(id))
             }
             Ok(None) => {
-                Err(self
-                    .unknown(client_request_id, "the logs do not show its create yet: run this again in some minutes"))
+                Err(self.unknown(client_request_id, format!("the logs do not show its create yet: {LOOK_AGAIN}")))
             }
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(Line::Refused { reason: error.to_string() })?;
@@ -284,7 +286,9 @@ impl<'a, 'c> Work<'a, 'c> {
     fn note(&mut self, error: Error) -> Error {
         let reason = error.to_string();
         match error {
-            Error::OutcomeUnknown { client_request_id, source } => self.unknown(client_request_id, source),
+            Error::OutcomeUnknown { client_request_id, source } => {
+                self.unknown(client_request_id, format!("{source}: {LOOK_AGAIN}"))
+            }
             // The create costs nothing, but the receipt would go on to say that nobody knows.
             Error::NotSent { .. } | Error::Refused { .. } => {
                 self.append(Line::Refused { reason }).err().unwrap_or(error)

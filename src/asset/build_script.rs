@@ -20,7 +20,8 @@ const GENERATE: &str = "KLING_GENERATE";
 ///
 /// Relative paths start at the package's `Cargo.toml`. `OUT_DIR` is not used: `cargo clean` would throw away what was
 /// paid for. It prints `cargo::rerun-if-changed` for the files and their receipts, and a `cargo::warning` for each asset
-/// that was made; steps on the way go to standard error, which `cargo build -vv` shows.
+/// that was made, or that is a rehearsal: made at another server than the service. Steps on the way go to standard error,
+/// which `cargo build -vv` shows.
 ///
 /// # Errors
 ///

@@ -20,10 +20,6 @@ use crate::watch::{self, Watch};
 /// The origin of the service.
 pub(crate) const SERVICE: &str = "https://api.aimlapi.com";
 
-/// What a setting is called in an error, unless it came from a variable.
-const KEY: &str = "API key";
-const BASE: &str = "base URL";
-
 /// The provider's own SDK reads these, in this order.
 const KEY_VARIABLES: [&str; 2] = ["AIML_API_KEY", "AIMLAPI_API_KEY"];
 const BASE_VARIABLES: [&str; 2] = ["AIML_API_BASE", "AIMLAPI_API_BASE"];
@@ -70,21 +66,12 @@ impl Client {
     ///
     /// [`Error::MissingKey`] if there is no key, [`Error::InvalidConfig`] if a value cannot be used.
     pub fn from_env() -> Result<Self> {
-        let (key_variable, key) = first_variable(KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
-        let base = first_variable(BASE_VARIABLES)?;
-        let mut builder = Client::builder(key);
-        let mut base_variable = None;
-        if let Some((variable, base)) = base {
-            builder = builder.base_url(base);
-            base_variable = Some(variable);
+        let (key_name, key) = first_variable(KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
+        let mut builder = ClientBuilder { key_name, ..Client::builder(key) };
+        if let Some((base_name, base)) = first_variable(BASE_VARIABLES)? {
+            builder = ClientBuilder { base_name, ..builder.base_url(base) };
         }
-        builder.build().map_err(|error| match error {
-            Error::InvalidConfig { what: KEY, reason } => Error::InvalidConfig { what: key_variable, reason },
-            Error::InvalidConfig { what: BASE, reason } => {
-                Error::InvalidConfig { what: base_variable.unwrap_or(BASE), reason }
-            }
-            error => error,
-        })
+        builder.build()
     }
 
     /// A client with this key, and defaults for all else.
@@ -119,6 +106,8 @@ impl Client {
     pub fn builder(key: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             key: key.into(),
+            key_name: "API key",
+            base_name: "base URL",
             base_url: SERVICE.to_owned(),
             endpoint: Endpoint::default(),
             poll: Poll::default(),
@@ -363,6 +352,9 @@ impl fmt::Debug for Client {
 #[must_use]
 pub struct ClientBuilder {
     key: String,
+    /// What an error calls the key and the base URL: the variable that they came from.
+    key_name: &'static str,
+    base_name: &'static str,
     base_url: String,
     endpoint: Endpoint,
     poll: Poll,
@@ -412,7 +404,10 @@ impl ClientBuilder {
         // A header takes visible ASCII (RFC 9110, 5.5); a key with anything else was copied wrongly.
         let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible(&self.key) {
-            return Err(invalid(KEY, "it is empty, or holds a space, a line break or a character beyond ASCII"));
+            return Err(invalid(
+                self.key_name,
+                "it is empty, or holds a space, a line break or a character beyond ASCII",
+            ));
         }
         if !self.user_agent.split(' ').all(visible) {
             return Err(invalid("user agent", "it is empty, or holds more than visible ASCII and single spaces"));
@@ -420,7 +415,7 @@ impl ClientBuilder {
         if self.poll.interval.is_zero() {
             return Err(invalid("poll interval", "it is zero: the service would be asked without a pause"));
         }
-        let url = Url::parse(&self.base_url).map_err(|reason| invalid(BASE, reason))?;
+        let url = Url::parse(&self.base_url).map_err(|reason| invalid(self.base_name, reason))?;
         let http =
             Http::new(&url, &self.key, &self.user_agent, self.limits).map_err(|reason| invalid("proxy", reason))?;
         Ok(Client { api: Api::new(http, &url.origin(), self.endpoint), poll: self.poll, base_url: url.origin() })

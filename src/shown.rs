@@ -3,10 +3,15 @@
 /// The first KiB, on one line, without what may be the signature of a URL.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
-    // A terminal would obey an escape sequence.
-    let line = text.trim().replace(char::is_control, " ");
+    // A terminal would obey an escape sequence, and show what follows a mark of direction backwards.
+    let line = text.trim().replace(|c: char| c.is_control() || turns_text(c), " ");
     // Only what can stand in no URL ends one: a `'` can, and a backslash where JSON escapes (`\/`, `\u0026`).
     line.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')).map(unsigned).collect()
+}
+
+/// Whether this is a mark of direction (Unicode Standard Annex 9).
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A word without the query of a URL, but with the marks that ended it.
@@ -38,6 +43,7 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_is_short_and_obeyed_by_no_terminal() {
         assert_eq!(excerpt(b" two\r\nlines \x1b[31m\n"), "two  lines  [31m");
+        assert_eq!(excerpt("a\u{202e}4pm.b".as_bytes()), "a 4pm.b");
         assert_eq!(excerpt(b"\xff"), "\u{fffd}");
         assert_eq!(excerpt("x".repeat(5000).as_bytes()).len(), 1024);
     }

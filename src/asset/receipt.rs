@@ -1,6 +1,6 @@
 //! The record beside a generated file: what was asked for, and how far it came. It is only ever appended to.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -206,8 +206,8 @@ impl Receipt {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
-            let identity = |file: fs::Metadata| (file.dev(), file.ino());
-            let of_path = fs::metadata(&self.path).map(identity).ok();
+            let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+            let of_path = self.path.metadata().map(identity).ok();
             of_path.is_some() && of_path == self.file.metadata().map(identity).ok()
         }
         #[cfg(not(unix))]
@@ -305,6 +305,8 @@ fn unreadable(path: &Path, reason: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LINES: [&str; 3] = [

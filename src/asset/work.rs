@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub(super) fn make<'a>(
     for asset in by_place(assets)? {
         match asset.state() {
             Ok(State::Current) => {}
+            // Windows lets nobody read what another process has locked, and so works on.
+            Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::InvalidData => due.push(asset),
             Ok(_) => due.push(asset),
             Err(error) => made.push((asset, Err(error))),
         }

@@ -340,7 +340,7 @@ fn what_lies_in_the_place_of_an_asset_is_told_with_what_to_do() {
     assert_eq!(made(), format!("{cannot} assets/campfire.mp4 is not current: {without}"));
     fs::write(asset.receipt_path(), "another file\n").unwrap();
     let unreadable = "cannot read the receipt assets/campfire.mp4.receipt.jsonl\n  because: its line 1 is not one that it \
-                      knows: restore it from version control; delete it and the video only to pay for the asset again";
+                      knows: restore it with its video from version control; delete both only to pay for the asset again";
     assert_eq!(made(), format!("{cannot} {unreadable}"));
     let stopped = words_in(&folder, &kling::build_script([asset.clone()]).unwrap_err());
     assert!(stopped.starts_with(&format!("assets/campfire.mp4 is not current: {unreadable}\n")), "{stopped}");

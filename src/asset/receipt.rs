@@ -255,6 +255,9 @@ fn parse(bytes: &[u8]) -> Result<(Record, u64), String> {
             break;
         }
         let number = number + 1;
+        if text.starts_with(b"<<<<<<<") {
+            return Err(format!("its line {number} begins a merge conflict"));
+        }
         let line = serde_json::from_slice(text).map_err(|_| format!("its line {number} is not one that it knows"))?;
         follow(&mut record, line).ok_or_else(|| format!("its line {number} does not follow from those before"))?;
         whole += text.len() as u64;
@@ -298,8 +301,9 @@ fn follow(record: &mut Record, line: Line) -> Option<()> {
 }
 
 fn unreadable(path: &Path, reason: &str) -> Error {
-    let advice =
-        format!("{reason}: restore it from version control; delete it and the video only to pay for the asset again");
+    let advice = format!(
+        "{reason}: restore it with its video from version control; delete both only to pay for the asset again"
+    );
     Error::io("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, advice))
 }
 
@@ -374,6 +378,7 @@ mod tests {
     fn what_is_no_receipt_is_unreadable_and_not_empty() {
         let [requested, created, completed] = LINES;
         let table = [
+            (receipt(&[requested, "<<<<<<< HEAD", created]), "its line 2 begins a merge conflict"),
             ("\n".to_owned(), "its line 1 is not one that it knows"),
             ("\0\0\0\n".to_owned(), "its line 1 is not one that it knows"),
             (receipt(&[requested, r#"{"paid_v2":{}}"#]), "its line 2 is not one that it knows"),

@@ -124,7 +124,11 @@ impl<'a> Part<'a> {
             return Err(Error::io("write a video to", path)(reason));
         }
         // What a killed process has left; create_new then follows no link that somebody laid there.
-        let _ = fs::remove_file(temporary);
+        if let Err(error) = fs::remove_file(temporary)
+            && temporary.symlink_metadata().is_ok()
+        {
+            return Err(Error::io("remove", temporary)(error));
+        }
         let file = OpenOptions::new().write(true).create_new(true).open(temporary);
         let file = file.map_err(Error::io("create a file in", folder_of(path)))?;
         Ok(Part { file, place, renamed: false })

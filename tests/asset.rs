@@ -3,15 +3,16 @@
 mod support;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Asset, Client, Error, Poll, Result, Seconds, VideoRequest};
-use support::{accepted, fox, millis, names, only_id};
+use support::{RawServer, accepted, fox, millis, names, only_id, say};
 use tempfile::TempDir;
 
 /// A folder with an asset in it that has to be made.
@@ -32,6 +33,12 @@ fn only_failure(error: Error) -> Error {
         Error::AssetsNotMade { mut failed } if failed.len() == 1 => failed.remove(0).1,
         other => other,
     }
+}
+
+/// What the lines of a receipt are.
+fn steps_of(asset: &Asset) -> Vec<String> {
+    let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+    receipt.lines().map(|line| line.split('"').nth(1).unwrap().to_owned()).collect()
 }
 
 /// For what is current: no client may be needed.
@@ -59,9 +66,8 @@ fn a_receipt_reads_like_what_happened() {
     let emulator = Emulator::builder().create([Step::Refuse(429)]).start();
     let (_folder, asset) = campfire();
     made(&asset, &emulator).unwrap();
+    assert_eq!(steps_of(&asset), ["requested", "refused", "requested", "created", "completed"]);
     let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
-    let names: Vec<&str> = receipt.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
-    assert_eq!(names, ["requested", "refused", "requested", "created", "completed"]);
     for create in emulator.creates() {
         let id = create.header("x-client-request-id").unwrap();
         assert_eq!(receipt.matches(id).count(), 1, "each try has a line of its own");
@@ -346,9 +352,12 @@ fn child_environment() -> Option<(String, PathBuf)> {
 }
 
 fn child_client() -> Result<Client> {
-    let (base, _) = child_environment().unwrap();
+    client_of(&child_environment().unwrap().0)
+}
+
+fn client_of(base_url: &str) -> Result<Client> {
     let poll = Poll { interval: millis(5), ..Poll::default() };
-    Client::builder("rehearsal-key").base_url(base).poll(poll).build()
+    Client::builder("rehearsal-key").base_url(base_url).poll(poll).build()
 }
 
 fn start_child(emulator: &Emulator, path: &Path) -> Child {
@@ -501,6 +510,33 @@ fn a_receipt_that_is_deleted_while_it_is_worked_on_is_an_error_with_the_id() {
         made(&asset, &emulator).unwrap_err();
         assert_eq!(emulator.creates().len(), 1);
     }
+}
+
+#[test]
+fn a_refusal_that_could_not_be_written_is_written_before_the_next_try() {
+    let (_folder, asset) = campfire();
+    let (receipt, elsewhere) = (asset.receipt_path(), asset.path().with_extension("elsewhere"));
+    let requests = AtomicUsize::new(0);
+    let server = RawServer::start({
+        let (receipt, elsewhere) = (receipt.clone(), elsewhere.clone());
+        move |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            match requests.fetch_add(1, Ordering::SeqCst) {
+                0 => {
+                    fs::rename(&receipt, &elsewhere).unwrap();
+                    say(&mut stream, b"HTTP/1.1 429 No\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n");
+                    thread::sleep(millis(100));
+                    fs::rename(&elsewhere, &receipt).unwrap();
+                }
+                1 => say(&mut stream, b"HTTP/1.1 201 Yes\r\nContent-Length: 12\r\n\r\n{\"id\":\"a:b\"}"),
+                _ => say(&mut stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+            }
+        }
+    });
+    let connect = || client_of(&format!("http://127.0.0.1:{}", server.port));
+    let error = only_failure(ensure([&asset], connect).unwrap_err());
+    assert_eq!(error.generation_id().map(|id| id.as_str()), Some("a:b"), "{error:?}");
+    assert_eq!(steps_of(&asset), ["requested", "refused", "requested", "created"]);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -133,7 +134,7 @@ impl Asset {
     /// [`Error::Io`] if the receipt cannot be read, or is not one; [`Error::InvalidRequest`] if the request is nested too
     /// deeply to be kept.
     pub fn state(&self) -> Result<State> {
-        Ok(self.state_of(&receipt::peek(&self.receipt_path())?, &self.wanted()?))
+        self.state_of(&receipt::peek(&self.receipt_path())?, &self.wanted()?)
     }
 
     /// The request as a receipt has it.
@@ -141,26 +142,27 @@ impl Asset {
         receipt::body(&self.request).map_err(work::unkeepable)
     }
 
-    fn state_of(&self, record: &Record, wanted: &Value) -> State {
+    fn state_of(&self, record: &Record, wanted: &Value) -> Result<State> {
+        let length = self.length().map_err(Error::io("look at", &self.path))?;
         if record.torn {
-            return State::Unknown { client_request_id: None };
+            return Ok(State::Unknown { client_request_id: None });
         }
-        if record.entries.is_empty() && self.length().is_some() {
-            return State::WithoutReceipt;
+        if record.entries.is_empty() && length.is_some() {
+            return Ok(State::WithoutReceipt);
         }
         let Some(place) = record.entry_for(wanted) else {
             let other = record.entries.iter().rev().find(|entry| !matches!(entry.stage, Stage::Over));
             let stale = |other: &Entry| State::Stale { differences: differences(&other.request, wanted) };
-            return other.filter(|other| other.request != *wanted).map_or(State::Missing, stale);
+            return Ok(other.filter(|other| other.request != *wanted).map_or(State::Missing, stale));
         };
         let entry = &record.entries[place];
-        match &entry.stage {
-            Stage::Completed(_, size) if self.length() == Some(*size) && !record.is_followed(place) => State::Current,
+        Ok(match &entry.stage {
+            Stage::Completed(_, size) if length == Some(*size) && !record.is_followed(place) => State::Current,
             Stage::Created(id) | Stage::Completed(id, _) => State::InProgress { id: id.clone() },
             Stage::Requested | Stage::Over => {
                 State::Unknown { client_request_id: Some(entry.client_request_id.clone()) }
             }
-        }
+        })
     }
 
     /// Why the asset is not current, in words for a person.
@@ -177,7 +179,7 @@ impl Asset {
                 let lines: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
                 format!("its request has changed{}", lines.concat())
             }
-            State::InProgress { id } if self.length().is_some() => format!(
+            State::InProgress { id } if self.is_there() => format!(
                 "generation {id} is paid for, and the file is not its video: restore it from version control (`git lfs \
                  pull`, if it is kept there), or fetch it again"
             ),
@@ -188,7 +190,7 @@ impl Asset {
 
     /// What a person deletes who wants to pay again.
     fn what_to_delete(&self) -> String {
-        let file = self.length().map_or(String::new(), |_| format!(" and {}", self.path.display()));
+        let file = if self.is_there() { format!(" and {}", self.path.display()) } else { String::new() };
         format!("delete {}{file}", self.receipt_path().display())
     }
 
@@ -200,8 +202,16 @@ impl Asset {
     }
 
     /// The length of the file; `None` if there is none.
-    fn length(&self) -> Option<u64> {
-        fs::metadata(&self.path).ok().filter(fs::Metadata::is_file).map(|file| file.len())
+    fn length(&self) -> io::Result<Option<u64>> {
+        match fs::metadata(&self.path) {
+            Ok(there) => Ok(there.is_file().then_some(there.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.length().is_ok_and(|length| length.is_some())
     }
 }
 

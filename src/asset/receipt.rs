@@ -147,6 +147,8 @@ pub(crate) fn peek(path: &Path) -> Result<Record> {
 pub(crate) struct Receipt {
     path: PathBuf,
     file: File,
+    /// The end of the last line that was written. A write that failed may have left something behind it.
+    end: u64,
 }
 
 impl Receipt {
@@ -156,62 +158,62 @@ impl Receipt {
         loop {
             // Not to append: such a handle cannot be cut on Windows.
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-            let file = open.map_err(Error::io("open the receipt", &path))?;
+            let mut file = open.map_err(Error::io("open the receipt", &path))?;
             wait_for_lock(&file, until, &on_wait).map_err(Error::io("lock the receipt", &path))?;
-            let mut receipt = Receipt { path: path.clone(), file };
             // While it waited, the one that was opened may have been deleted: then that lock keeps nobody out.
-            if receipt.is_in_its_place() {
-                let record = receipt.read()?;
-                return Ok((receipt, record));
+            if is_at(&file, &path).map_err(Error::io("find the receipt", &path))? {
+                let (record, end) = read(&path, &mut file)?;
+                return Ok((Receipt { path, file, end }, record));
             }
         }
     }
 
-    fn read(&mut self) -> Result<Record> {
-        let (record, whole) = read(&self.path, &mut self.file)?;
-        let length = self.file.metadata().map_err(Error::io("read the receipt", &self.path))?.len();
-        if whole < length && !record.torn {
-            // Half a line would make the next one unreadable; the lines before say all that is known.
-            self.file.set_len(whole).map_err(Error::io("mend the receipt", &self.path))?;
-        }
-        Ok(record)
-    }
-
-    /// Appends a line, and returns when it would outlive a power failure.
+    /// Appends a line, and returns when it would outlive a power failure. If it fails, the line is not there.
     pub(crate) fn append(&mut self, line: &Line) -> Result<()> {
         self.write(line).map_err(Error::io("write the receipt", &self.path))
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
         let text = serde_json::to_string(line)? + "\n";
-        let before = self.file.seek(SeekFrom::End(0))?;
-        if matches!(line, Line::Requested { .. }) && before + text.len() as u64 > LAST_REQUEST {
+        let end = self.end + text.len() as u64;
+        if matches!(line, Line::Requested { .. }) && end > LAST_REQUEST {
             return Err(io::Error::other("it would become too long to be read again"));
         }
+        if !is_at(&self.file, &self.path)? {
+            return Err(io::Error::other("it was deleted or replaced while it was worked on"));
+        }
+        // Half a line, of a process that ended or of a write that failed, would make this one unreadable.
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::Start(self.end))?;
         if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()) {
-            // A disk that became full may have taken a part of the line, or all of it without keeping it.
-            let _ = self.file.set_len(before);
+            // If that fails as well, the next line takes its place.
+            let _ = self.file.set_len(self.end);
             return Err(error);
         }
         // A name that a power failure takes away would take the receipt with it.
         sync_folder_of(&self.path);
-        if !self.is_in_its_place() {
-            return Err(io::Error::other("it was deleted or replaced while it was worked on"));
-        }
+        self.end = end;
         Ok(())
     }
+}
 
-    /// Whether the path still leads to the file that is locked here.
-    fn is_in_its_place(&self) -> bool {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
-            let of_path = self.path.metadata().map(identity).ok();
-            of_path.is_some() && of_path == self.file.metadata().map(identity).ok()
-        }
-        #[cfg(not(unix))]
-        self.path.exists()
+/// Whether a path leads to this open file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let there = match path.metadata() {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let here = file.metadata()?;
+        Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, there);
+        Ok(true)
     }
 }
 
@@ -419,5 +421,22 @@ mod tests {
         fs::copy(&path, folder.path().join("other")).unwrap();
         fs::rename(folder.path().join("other"), &path).unwrap();
         receipt.append(&refused()).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_failed_write_has_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        let request = Line::requested("id".to_owned(), None, &VideoRequest::new("a fox")).unwrap();
+        let mut receipt = Receipt::lock(path.clone(), Duration::ZERO, || panic!("nobody else works on it")).unwrap().0;
+        receipt.append(&request).unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        for left in [&whole[..], &whole[..9]] {
+            OpenOptions::new().append(true).open(&path).unwrap().write_all(left.as_bytes()).unwrap();
+            receipt.append(&Line::Refused { reason: "no credit".to_owned() }).unwrap();
+            receipt.append(&request).unwrap();
+        }
+        let refused = "{\"refused\":{\"reason\":\"no credit\"}}\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), [&whole[..], refused, &whole, refused, &whole].concat());
     }
 }

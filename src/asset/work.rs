@@ -141,7 +141,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
             }
             Turn::NotAccepted(index) => {
                 tell(works[index].asset, "was not accepted, and is sent again");
-                // Without this line the next one would still say that a create is on its way: nothing is lost.
+                // If it cannot be written, nothing is sent before it is.
                 let _ = works[index].append(Line::Refused { reason: "not accepted, and sent again".to_owned() });
             }
             Turn::Created(index, id) => {
@@ -173,7 +173,7 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Looks up what was left unfinished.
     fn begin(&mut self) -> Result<Next> {
-        match self.asset.state_of(&self.record, &self.wanted) {
+        match self.asset.state_of(&self.record, &self.wanted)? {
             State::Current => Ok(Next::Nothing),
             State::Missing | State::Stale { .. } => Ok(Next::Create),
             State::InProgress { id } => {
@@ -251,17 +251,22 @@ impl<'a, 'c> Work<'a, 'c> {
         self.append(line)
     }
 
-    /// Appends a line, after one that could not be written before.
+    /// Appends a line, after one that could not be written before. What has become of a create is kept until it can be.
     fn append(&mut self, line: Line) -> Result<()> {
+        self.write_what_is_left()?;
+        let written = self.receipt.append(&line);
+        if written.is_err() && matches!(line, Line::Created { .. } | Line::Refused { .. }) {
+            self.unwritten = Some(line);
+        }
+        written
+    }
+
+    fn write_what_is_left(&mut self) -> Result<()> {
         if let Some(earlier) = &self.unwritten {
             self.receipt.append(earlier)?;
             self.unwritten = None;
         }
-        let written = self.receipt.append(&line);
-        if written.is_err() && matches!(line, Line::Created { .. }) {
-            self.unwritten = Some(line);
-        }
-        written
+        Ok(())
     }
 
     fn tell_status(&mut self, batch: &Batch, index: usize, tell: impl Fn(&Asset, &str)) {
@@ -274,6 +279,8 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Ends with this outcome, and puts on the receipt what costs nothing and need not be gone on with.
     fn end(&mut self, outcome: Result<Video>) {
+        // If that fails once more, the error of the outcome has the id.
+        let _ = self.write_what_is_left();
         self.outcome = Some(match outcome {
             Ok(video) => self.receive(&video).map_err(|error| error.about(&video.id)).map(|()| video),
             Err(error) => Err(self.note(error)),

@@ -294,12 +294,7 @@ fn last_word(word: Option<&str>) -> String {
 /// All of it, with the causes: an error has one source, and here are several.
 fn failures(failed: &[(PathBuf, Error)]) -> String {
     let lines: Vec<String> = failed.iter().map(|(path, error)| format!("{}: {error:?}", path.display())).collect();
-    let go_on = if failed.iter().any(|(_, error)| matches!(error, Error::Unfinished { .. })) {
-        "\nto go on with what was created, and pay for nothing twice, run this again"
-    } else {
-        ""
-    };
-    format!("cannot make {} of the assets:\n{}{go_on}", failed.len(), lines.join("\n"))
+    format!("cannot make {} of the assets:\n{}", failed.len(), lines.join("\n"))
 }
 
 fn what_to_do(kind: io::ErrorKind) -> &'static str {

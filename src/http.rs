@@ -82,10 +82,14 @@ impl Url {
         Ok(url)
     }
 
-    /// Scheme, host and port.
+    /// Scheme, host and port, always spelt the same way (RFC 3986, 6.2).
     pub(crate) fn origin(&self) -> String {
-        let authority = self.0.authority().map_or("", |authority| authority.as_str());
-        format!("{}://{authority}", self.0.scheme_str().unwrap_or_default())
+        let (scheme, host) = (self.0.scheme_str().unwrap_or_default(), self.0.host().unwrap_or_default());
+        let port = match (scheme, self.0.port_u16()) {
+            ("https", Some(443)) | ("http", Some(80)) | (_, None) => String::new(),
+            (_, Some(port)) => format!(":{port}"),
+        };
+        format!("{scheme}://{}{port}", host.to_ascii_lowercase())
     }
 
     fn is_loopback(&self) -> bool {

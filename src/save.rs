@@ -222,6 +222,23 @@ mod tests {
         assert_eq!(names(folder.path()), ["video.mp4"]);
     }
 
+    /// Is interrupted before each byte.
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(&mut buf[..1]) }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_interrupted_is_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        assert_eq!(save(Interrupted(VIDEO, false), &path).unwrap(), VIDEO.len() as u64);
+    }
+
     #[test]
     fn a_place_that_cannot_be_written_is_named_before_anything_is_read() {
         let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use std::thread;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Asset, Client, Error, Poll, Result, Seconds, VideoRequest};
-use support::{RawServer, accepted, fox, millis, names, only_id, say};
+use support::{RawServer, accepted, closed_port, fox, millis, names, only_id, say};
 use tempfile::TempDir;
 
 /// A folder with an asset in it that has to be made.
@@ -141,6 +141,7 @@ fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
     is_free(&fox_asset);
     // The other one was made: the first one is fetched again.
     made(&owl_asset, &emulator).unwrap();
+    assert!(matches!(fox_asset.state().unwrap(), State::InProgress { .. }), "the file is the other one's");
     made(&fox_asset, &emulator).unwrap();
     is_free(&fox_asset);
     made(&owl_asset, &emulator).unwrap();
@@ -160,6 +161,35 @@ fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
 }
 
 #[test]
+fn another_request_that_was_not_received_leaves_the_file_current() {
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Refuse(401)]).start();
+    let (_folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+    made(&fox_asset, &emulator).unwrap();
+    made(&owl_asset, &emulator).unwrap_err();
+    is_free(&fox_asset);
+    // A third one is compared with the last that exists, and not with one that was refused.
+    let State::Stale { differences } = Asset::new(fox_asset.path(), VideoRequest::new("a cat")).state().unwrap() else {
+        panic!("it is stale")
+    };
+    assert_eq!(differences[0].was, Some("an owl".into()));
+}
+
+#[test]
+fn what_was_completed_once_has_its_price_even_if_it_fails_later() {
+    let fails_later = [Step::Completed, Step::Failed("expired".to_owned())];
+    let emulator = Emulator::builder().status_of(0, fails_later).start();
+    let (_folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+    made(&fox_asset, &emulator).unwrap();
+    made(&owl_asset, &emulator).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(made(&fox_asset, &emulator), Err(Error::Failed { .. })));
+    }
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
 fn a_generation_that_exists_is_gone_on_with() {
     let emulator = Emulator::builder().status([Step::Refuse(401), Step::Refuse(403)]).file([Step::Refuse(400)]).start();
     let (_folder, asset) = campfire();
@@ -168,6 +198,7 @@ fn a_generation_that_exists_is_gone_on_with() {
         assert_eq!(asset.state().unwrap(), State::InProgress { id: only_id(&emulator) });
     }
     made(&asset, &emulator).unwrap();
+    assert_eq!(steps_of(&asset), ["requested", "created", "completed"]);
     // The file was deleted, or cut, by somebody: it is fetched again, for nothing.
     fs::remove_file(asset.path()).unwrap();
     assert_eq!(asset.state().unwrap(), State::InProgress { id: only_id(&emulator) });
@@ -204,7 +235,88 @@ fn a_lost_answer_is_looked_up_and_never_paid_for_again() {
     let (_folder, asset) = campfire();
     made(&asset, &emulator).unwrap_err();
     made(&asset, &emulator).unwrap();
+    is_free(&asset);
     assert_eq!(emulator.creates().len(), 2, "a failed row costs nothing");
+
+    let emulator = Emulator::builder().create([Step::Close]).logs([Step::Refuse(403)]).start();
+    let (_folder, asset) = campfire();
+    for _ in 0..2 {
+        let error = made(&asset, &emulator).unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "not looked up is not unpaid: {error:?}");
+    }
+    made(&asset, &emulator).unwrap();
+    assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn what_was_not_sent_is_missing() {
+    let (_folder, asset) = campfire();
+    let emulator = Emulator::start();
+    let nowhere = format!("http://127.0.0.1:{}", closed_port());
+    let connect = || emulator.client_builder().base_url(nowhere).build();
+    let error = only_failure(ensure([&asset], connect).unwrap_err());
+    assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+    assert_eq!(asset.state().unwrap(), State::Missing);
+    made(&asset, &emulator).unwrap();
+}
+
+#[test]
+fn assets_do_not_share_a_client_request_id_of_the_callers() {
+    let emulator = Emulator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let assets = ["a.mp4", "b.mp4"].map(|name| Asset::new(folder.path().join(name), fox().client_request_id("fox-1")));
+    ensure(&assets, || Ok(emulator.client())).unwrap();
+    let ids: Vec<_> =
+        emulator.creates().iter().map(|create| create.header("x-client-request-id").unwrap().to_owned()).collect();
+    assert!(ids[0] != ids[1] && !ids.contains(&"fox-1".to_owned()), "{ids:?}");
+}
+
+#[test]
+fn an_asset_that_has_ended_is_not_locked_until_the_others_have() {
+    let emulator = Emulator::builder().status_of(0, []).status(vec![Step::Queued; 200]).start();
+    let folder = tempfile::tempdir().unwrap();
+    let assets = ["a.mp4", "b.mp4"].map(|name| Asset::new(folder.path().join(name), fox()));
+    thread::scope(|scope| {
+        let working = scope.spawn(|| ensure(&assets, || Ok(emulator.client())).unwrap());
+        while assets[0].state().unwrap() != State::Current {
+            thread::sleep(millis(1));
+        }
+        let receipt = fs::File::open(assets[0].receipt_path()).unwrap();
+        while receipt.try_lock().is_err() {
+            thread::sleep(millis(1));
+        }
+        assert!(!working.is_finished(), "the other one is still under way");
+    });
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pipe_in_the_place_of_a_receipt_is_not_waited_for() {
+    let (_folder, asset) = campfire();
+    assert!(Command::new("mkfifo").arg(asset.receipt_path()).status().unwrap().success());
+    assert!(matches!(asset.state(), Err(Error::Io { .. })));
+    assert!(matches!(made(&asset, &Emulator::start()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn what_a_killed_process_has_left_is_replaced_and_no_link_is_followed() {
+    let emulator = Emulator::start();
+    let (folder, asset) = campfire();
+    let part = folder.path().join(".campfire.mp4.part");
+    fs::write(&part, "half").unwrap();
+    made(&asset, &emulator).unwrap();
+    assert_eq!(names(folder.path()).len(), 2);
+
+    #[cfg(unix)]
+    {
+        let target = folder.path().join("target");
+        fs::write(&target, "mine").unwrap();
+        std::os::unix::fs::symlink(&target, &part).unwrap();
+        fs::remove_file(asset.path()).unwrap();
+        made(&asset, &emulator).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        assert!(asset.path().symlink_metadata().unwrap().is_file());
+    }
 }
 
 #[test]
@@ -550,6 +662,39 @@ fn a_file_without_a_receipt_is_not_overwritten() {
     assert!(format!("{error:?}").contains("campfire.mp4.receipt.jsonl"), "{error:?}");
     assert_eq!(fs::read(asset.path()).unwrap(), b"somebody's work");
     assert_eq!(emulator.connections(), 0);
+    assert!(!asset.receipt_path().exists(), "nor is an empty one left");
+
+    // Nor with a receipt of what was refused.
+    let refusing = Emulator::builder().create([Step::Refuse(403)]).start();
+    let (_folder, asset) = campfire();
+    made(&asset, &refusing).unwrap_err();
+    fs::write(asset.path(), "somebody's work").unwrap();
+    assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+    made(&asset, &refusing).unwrap_err();
+    assert_eq!(fs::read(asset.path()).unwrap(), b"somebody's work");
+    assert_eq!(refusing.creates().len(), 1);
+}
+
+#[test]
+fn a_receipt_that_is_replaced_meanwhile_keeps_its_file() {
+    let emulator = Emulator::builder().status_of(0, []).status(vec![Step::Stall]).client_timeout(millis(300)).start();
+    let (folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten));
+    made(&fox_asset, &emulator).unwrap();
+    let (receipt, file) = (fs::read(fox_asset.receipt_path()).unwrap(), fs::read(fox_asset.path()).unwrap());
+    thread::scope(|scope| {
+        let working = scope.spawn(|| made(&owl_asset, &emulator));
+        while emulator.polls().len() < 2 {
+            thread::sleep(millis(1));
+        }
+        // As `git checkout` does it.
+        fs::write(folder.path().join("new"), &receipt).unwrap();
+        fs::rename(folder.path().join("new"), fox_asset.receipt_path()).unwrap();
+        let error = working.join().unwrap().unwrap_err();
+        assert!(error.generation_id().is_some(), "{error:?}");
+    });
+    assert!(fs::read(fox_asset.path()).unwrap() == file, "the file is still that of its receipt");
+    is_free(&fox_asset);
 }
 
 #[test]
@@ -557,7 +702,7 @@ fn a_request_that_a_receipt_could_not_give_back_costs_nothing() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();
     let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
-    for request in [fox().param("deep", deep), fox().negative_prompt("x".repeat(5_000_000))] {
+    for request in [fox().param("deep", deep), fox().negative_prompt("x".repeat(3_000_000))] {
         let asset = Asset::new(asset.path(), request);
         let error = made(&asset, &emulator).unwrap_err();
         assert!(matches!(error, Error::InvalidRequest { .. } | Error::Io { .. }), "{error:?}");

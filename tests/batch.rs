@@ -168,6 +168,15 @@ fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
 }
 
 #[test]
+fn a_create_is_sent_at_most_three_times() {
+    let emulator = Emulator::builder().create(vec![Step::Refuse(429); 5]).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(2)));
+    assert!(matches!(outcomes[&0], Err(Error::Refused { status: 429, .. })));
+    assert!(outcomes[&1].is_ok(), "its third try is accepted");
+    assert_eq!(emulator.creates().len(), 6);
+}
+
+#[test]
 fn each_generation_has_its_own_pause_and_deadline() {
     let emulator = Emulator::builder()
         .status_of(0, [Step::RefuseAfter(429, "60".to_owned())])

@@ -317,7 +317,7 @@ fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
     assert_eq!(
         made(),
         format!(
-            "{unknown} the logs do not show its create yet: run this again in some minutes, which looks it up{delete}"
+            "{unknown} the logs of the last 7 days do not show its create: run this again in some minutes, which looks it up{delete}"
         )
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();
@@ -335,8 +335,8 @@ fn what_lies_in_the_place_of_an_asset_is_told_with_what_to_do() {
     let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
     let cannot = "cannot make 1 of the assets:\nassets/campfire.mp4:";
     fs::write(asset.path(), "another file").unwrap();
-    let without = "there is a file, but not its receipt assets/campfire.mp4.receipt.jsonl, which says what it was made from: \
-                   restore that from version control, or delete the file to have it generated";
+    let without = "there is a file, but assets/campfire.mp4.receipt.jsonl does not say what it was made from: restore the two \
+                   from version control, or delete the file to have it generated";
     assert_eq!(made(), format!("{cannot} assets/campfire.mp4 is not current: {without}"));
     fs::write(asset.receipt_path(), "another file\n").unwrap();
     let unreadable = "cannot read the receipt assets/campfire.mp4.receipt.jsonl\n  because: its line 1 is not one that it \

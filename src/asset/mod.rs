@@ -33,9 +33,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use self::receipt::{Entry, Record, Stage};
+use self::receipt::{Record, Stage};
 use self::work::Made;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ pub enum State {
     Current,
     /// Nothing was generated, or what was tried was refused or has failed, which costs nothing.
     Missing,
-    /// A file is there, and no receipt that says what it was made from. It is never overwritten.
+    /// A file is there, and its receipt is not, or does not say what it was made from. It is never overwritten.
     WithoutReceipt,
     /// The file was generated from another request.
     Stale {
@@ -147,13 +147,13 @@ impl Asset {
         if record.torn {
             return Ok(State::Unknown { client_request_id: None });
         }
-        if record.entries.is_empty() && length.is_some() {
-            return Ok(State::WithoutReceipt);
-        }
         let Some(place) = record.entry_for(wanted) else {
             let other = record.entries.iter().rev().find(|entry| !matches!(entry.stage, Stage::Over));
-            let stale = |other: &Entry| State::Stale { differences: differences(&other.request, wanted) };
-            return Ok(other.filter(|other| other.request != *wanted).map_or(State::Missing, stale));
+            return Ok(match other {
+                Some(other) => State::Stale { differences: differences(&other.request, wanted) },
+                None if length.is_some() => State::WithoutReceipt,
+                None => State::Missing,
+            });
         };
         let entry = &record.entries[place];
         Ok(match &entry.stage {
@@ -171,8 +171,8 @@ impl Asset {
             State::Current => "it is".to_owned(),
             State::Missing => "it was not generated yet".to_owned(),
             State::WithoutReceipt => format!(
-                "there is a file, but not its receipt {}, which says what it was made from: restore that from version \
-                 control, or delete the file to have it generated",
+                "there is a file, but {} does not say what it was made from: restore the two from version control, or \
+                 delete the file to have it generated",
                 self.receipt_path().display(),
             ),
             State::Stale { differences } => {
@@ -186,6 +186,10 @@ impl Asset {
             State::InProgress { id } => format!("generation {id} is paid for, and its video is not here"),
             State::Unknown { .. } => "a create was on its way, and nobody knows whether it was accepted".to_owned(),
         }
+    }
+
+    fn not_current(&self, reason: String) -> Error {
+        Error::AssetNotCurrent { path: self.path.clone(), reason }
     }
 
     /// What a person deletes who wants to pay again.
@@ -216,13 +220,11 @@ impl Asset {
 }
 
 fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
-    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
-    let (was, wanted) = (fields(was), fields(wanted));
-    let names: BTreeSet<&String> = was.keys().chain(wanted.keys()).collect();
-    let differing = names.into_iter().filter(|name| was.get(*name) != wanted.get(*name));
-    differing
-        .map(|name| Difference { field: name.clone(), was: was.get(name).cloned(), wanted: wanted.get(name).cloned() })
-        .collect()
+    let names = |value: &Value| value.as_object().into_iter().flat_map(Map::keys).cloned().collect::<BTreeSet<_>>();
+    let difference =
+        |field: String| Difference { was: was.get(&field).cloned(), wanted: wanted.get(&field).cloned(), field };
+    let all = &names(was) | &names(wanted);
+    all.into_iter().map(difference).filter(|difference| difference.was != difference.wanted).collect()
 }
 
 /// Makes sure that the files of these assets are there, and returns their paths.
@@ -235,7 +237,7 @@ fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
 /// A request that has changed in any field is a new one: its generation is paid for, and replaces the file.
 ///
 /// A file that nobody knows to be generated from anything is not overwritten. If another process works on an asset, it is
-/// waited for, at most as long as for a generation ([`Poll::deadline`](crate::Poll::deadline)).
+/// waited for, for each at most as long as for a generation ([`Poll::deadline`](crate::Poll::deadline)).
 ///
 /// # Errors
 ///

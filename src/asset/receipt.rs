@@ -89,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) client_request_id: String,
     pub(crate) server: Option<String>,
     pub(crate) stage: Stage,
+    /// It once was completed. That it is not any more does not mean that it cost nothing.
+    pub(crate) was_completed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -120,26 +122,35 @@ impl Record {
         last(|stage| matches!(stage, Stage::Requested)).or_else(|| last(exists))
     }
 
-    /// Whether the file may be of another generation than this one.
+    /// Whether the file is of a later generation than this one. One that was put in its place just before a crash is told
+    /// by its length.
     pub(crate) fn is_followed(&self, entry: usize) -> bool {
-        let later = &self.entries[entry + 1..];
-        later.iter().any(|entry| matches!(entry.stage, Stage::Created(_) | Stage::Completed(..)))
+        self.entries[entry + 1..].iter().any(|entry| matches!(entry.stage, Stage::Completed(..)))
     }
 }
 
 /// The place of the receipt of an asset.
 pub(crate) fn path_of(asset: &Path) -> PathBuf {
-    let mut name = asset.as_os_str().to_owned();
+    let mut name = asset.file_name().unwrap_or_default().to_owned();
     name.push(".receipt.jsonl");
-    name.into()
+    asset.with_file_name(name)
 }
 
 /// Reads a receipt without a lock, for a look at a file that is only ever appended to.
 pub(crate) fn peek(path: &Path) -> Result<Record> {
+    check_kind(path)?;
     match File::open(path) {
         Ok(mut file) => Ok(read(path, &mut file)?.0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
         Err(error) => Err(Error::io("open the receipt", path)(error)),
+    }
+}
+
+/// To open a pipe would wait for somebody at its other end.
+fn check_kind(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Ok(there) if !there.is_file() => Err(unreadable(path, "it is not a regular file")),
+        _ => Ok(()),
     }
 }
 
@@ -155,6 +166,7 @@ impl Receipt {
     /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to wait.
     pub(crate) fn lock(path: PathBuf, patience: Duration, on_wait: impl Fn()) -> Result<(Self, Record)> {
         let until = later(Instant::now(), patience);
+        check_kind(&path)?;
         loop {
             // Not to append: such a handle cannot be cut on Windows.
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -165,7 +177,21 @@ impl Receipt {
                 let (record, end) = read(&path, &mut file)?;
                 return Ok((Receipt { path, file, end }, record));
             }
+            if Instant::now() >= until {
+                return Err(Error::io("lock the receipt", &path)(held()));
+            }
         }
+    }
+
+    /// Whether what is written would be kept.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_place(&self.file, &self.path).map_err(Error::io("write the receipt", &self.path))
+    }
+
+    /// Lets others work on the asset.
+    pub(crate) fn release(&self) {
+        // Otherwise it is released when this is dropped.
+        let _ = self.file.unlock();
     }
 
     /// Appends a line, and returns when it would outlive a power failure. If it fails, the line is not there.
@@ -179,13 +205,11 @@ impl Receipt {
         if matches!(line, Line::Requested { .. }) && end > LAST_REQUEST {
             return Err(io::Error::other("it would become too long to be read again"));
         }
-        if !is_at(&self.file, &self.path)? {
-            return Err(io::Error::other("it was deleted or replaced while it was worked on"));
-        }
         // Half a line, of a process that ended or of a write that failed, would make this one unreadable.
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
-        if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()) {
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
+        if let Err(error) = written.and_then(|()| check_place(&self.file, &self.path)) {
             // If that fails as well, the next line takes its place.
             let _ = self.file.set_len(self.end);
             return Err(error);
@@ -217,6 +241,13 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+fn check_place(file: &File, path: &Path) -> io::Result<()> {
+    if is_at(file, path)? {
+        return Ok(());
+    }
+    Err(io::Error::other("it was deleted or replaced while it was worked on"))
+}
+
 fn wait_for_lock(file: &File, until: Instant, on_wait: impl Fn()) -> io::Result<()> {
     let mut waits = false;
     loop {
@@ -229,12 +260,13 @@ fn wait_for_lock(file: &File, until: Instant, on_wait: impl Fn()) -> io::Result<
                 }
                 thread::sleep(LOCK_INTERVAL);
             }
-            Err(TryLockError::WouldBlock) => {
-                let reason = "another process works on it: run this again when that has ended";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
-            }
+            Err(TryLockError::WouldBlock) => return Err(held()),
         }
     }
+}
+
+fn held() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "another process works on it: run this again when that has ended")
 }
 
 /// Reads a receipt, and tells how much of it is whole lines.
@@ -284,10 +316,19 @@ impl Entry {
 /// Takes one more line; `None` if it makes no sense.
 fn follow(record: &mut Record, line: Line) -> Option<()> {
     if let Line::Requested { client_request_id, server, request, .. } = line {
-        // The same create again is the one that was taken up again.
-        record.entries.retain(|entry| entry.client_request_id != client_request_id);
         let request = serde_json::from_str(request.get()).ok()?;
-        record.entries.push(Entry { request, client_request_id, server, stage: Stage::Requested });
+        let earlier = record.entries.iter().position(|entry| entry.client_request_id == client_request_id);
+        let mut entry = match earlier.map(|place| record.entries.remove(place)) {
+            // The same create once more was taken up again.
+            Some(earlier) => (earlier.request == request).then_some(earlier)?,
+            None => Entry { request, client_request_id, server, stage: Stage::Requested, was_completed: false },
+        };
+        entry.stage = match entry.stage {
+            // What is in the place of its file may be another video by now.
+            Stage::Created(id) | Stage::Completed(id, _) => Stage::Created(id),
+            Stage::Requested | Stage::Over => Stage::Requested,
+        };
+        record.entries.push(entry);
         return Some(());
     }
     let entry = record.entries.last_mut()?;
@@ -295,6 +336,7 @@ fn follow(record: &mut Record, line: Line) -> Option<()> {
         (Stage::Requested, Line::Refused { .. }) | (Stage::Created(_), Line::Failed { .. }) => Stage::Over,
         (Stage::Requested, Line::Created { id }) => Stage::Created(id),
         (Stage::Created(id) | Stage::Completed(id, _), Line::Completed { file_size, .. }) => {
+            entry.was_completed = true;
             Stage::Completed(id.clone(), file_size)
         }
         _ => return None,
@@ -311,6 +353,7 @@ fn unreadable(path: &Path, reason: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
 
     use super::*;
@@ -338,7 +381,7 @@ mod tests {
         let [requested, created, completed] = LINES;
         let refused = r#"{"refused":{"reason":"no credit"}}"#;
         let failed = r#"{"failed":{"reason":"moderated"}}"#;
-        let table: [(&[&str], &str); 9] = [
+        let table: [(&[&str], &str); 10] = [
             (&[], "Empty"),
             (&[requested], "Requested"),
             (&[requested, created], r#"Created(GenerationId("a:b"))"#),
@@ -346,7 +389,9 @@ mod tests {
             (&[requested, refused], "Over"),
             (&[requested, created, failed], "Over"),
             (&[requested, refused, requested], "Requested"),
-            (&[requested, created, completed, requested, created], r#"Created(GenerationId("a:b"))"#),
+            // Taken up again: the id is not lost if nothing follows.
+            (&[requested, created, requested], r#"Created(GenerationId("a:b"))"#),
+            (&[requested, created, completed, requested], r#"Created(GenerationId("a:b"))"#),
             (&[requested, created, completed, completed], r#"Completed(GenerationId("a:b"), 7)"#),
         ];
         for (lines, expected) in table {
@@ -385,6 +430,7 @@ mod tests {
             ("\0\0\0\n".to_owned(), "its line 1 is not one that it knows"),
             (receipt(&[requested, r#"{"paid_v2":{}}"#]), "its line 2 is not one that it knows"),
             (receipt(&[requested, r#"{"created":{"id":"a:b","more":1}}"#]), "its line 2 is not one that it knows"),
+            (receipt(&[requested, &requested.replace("fox", "owl")]), "its line 2 does not follow from those before"),
             (receipt(&[created]), "its line 1 does not follow from those before"),
             (receipt(&[requested, completed]), "its line 2 does not follow from those before"),
             (receipt(&[requested, created, created]), "its line 3 does not follow from those before"),
@@ -438,5 +484,19 @@ mod tests {
         }
         let refused = "{\"refused\":{\"reason\":\"no credit\"}}\n";
         assert_eq!(fs::read_to_string(&path).unwrap(), [&whole[..], refused, &whole, refused, &whole].concat());
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        let lock = |patience, told: &Cell<u32>| Receipt::lock(path.clone(), patience, || told.set(told.get() + 1));
+        let told = Cell::new(0);
+        let (held, _) = lock(Duration::ZERO, &told).unwrap();
+        assert_eq!(told.get(), 0);
+        assert!(lock(LOCK_INTERVAL * 2, &told).is_err());
+        assert_eq!(told.get(), 1);
+        held.release();
+        assert!(lock(Duration::ZERO, &told).is_ok());
     }
 }

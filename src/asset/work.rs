@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::receipt::{Entry, Line, Receipt, Record, Stage};
+use super::receipt::{Entry, Line, Receipt, Record};
 use super::{Asset, State};
 use crate::batch::{Batch, Turn};
 use crate::client::{Client, SERVICE};
@@ -33,6 +33,7 @@ pub(super) fn make<'a>(
     for asset in by_place(assets)? {
         match asset.state() {
             Ok(State::Current) => {}
+            Ok(State::WithoutReceipt) => made.push((asset, Err(asset.not_current(asset.why(&State::WithoutReceipt))))),
             // Windows lets nobody read what another process has locked, and so works on.
             Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::InvalidData => due.push(asset),
             Ok(_) => due.push(asset),
@@ -63,8 +64,8 @@ pub(super) fn make<'a>(
     Ok(made)
 }
 
-/// The assets without repetitions, in the order of their places: two processes that lock the same receipts do not wait
-/// for each other.
+/// The assets without repetitions, in the order of their places: processes that lock the same receipts do not wait for
+/// each other in a circle.
 fn by_place<'a>(assets: &[&'a Asset]) -> Result<Vec<&'a Asset>> {
     let mut places: BTreeMap<PathBuf, &Asset> = BTreeMap::new();
     for asset in assets {
@@ -77,7 +78,7 @@ fn by_place<'a>(assets: &[&'a Asset]) -> Result<Vec<&'a Asset>> {
     Ok(places.into_values().collect())
 }
 
-/// A path by which one file has one name: locking its receipt twice would wait for ever.
+/// A path by which one file has one name: to lock its receipt twice would be to wait for oneself.
 fn place(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
@@ -121,8 +122,8 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
         match work.begin() {
             Ok(Next::Create) => to_create.push((index, work.asset.request.clone())),
             Ok(Next::WaitFor(id)) => to_wait_for.push((index, id)),
-            Ok(Next::Nothing) => {}
-            Err(error) => work.outcome = Some(Err(error)),
+            Ok(Next::Nothing) => work.receipt.release(),
+            Err(error) => work.finish(Err(error)),
         }
     }
     let mut batch = client.batch(to_create);
@@ -136,7 +137,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
             Turn::Sends(index, client_request_id) => {
                 if let Err(error) = works[index].announce(client_request_id) {
                     batch.call_off();
-                    works[index].outcome = Some(Err(error));
+                    works[index].finish(Err(error));
                 }
             }
             Turn::NotAccepted(index) => {
@@ -151,7 +152,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
             }
             Turn::Asked(index) => works[index].tell_status(&batch, index, &tell),
             Turn::Ended(index, outcome) => {
-                tell(works[index].asset, if outcome.is_ok() { "downloads" } else { "has failed" });
+                tell(works[index].asset, if outcome.is_ok() { "downloads" } else { "stopped" });
                 works[index].end(outcome);
             }
         }
@@ -160,6 +161,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
 
 impl<'a, 'c> Work<'a, 'c> {
     fn lock(asset: &'a Asset, client: &'c Client, tell: impl Fn(&Asset, &str)) -> Result<Self> {
+        asset.request.check()?;
         let wanted = asset.wanted()?;
         let waits = || tell(asset, "waits for another process that works on it");
         let (receipt, record) = Receipt::lock(asset.receipt_path(), client.poll().deadline, waits)?;
@@ -188,7 +190,7 @@ impl<'a, 'c> Work<'a, 'c> {
                 let why = "its receipt breaks off within its last line: restore it from version control";
                 Err(self.unknown("(lost)".to_owned(), why))
             }
-            state @ State::WithoutReceipt => Err(self.not_current(self.asset.why(&state))),
+            state @ State::WithoutReceipt => Err(self.asset.not_current(self.asset.why(&state))),
         }
     }
 
@@ -204,7 +206,7 @@ impl<'a, 'c> Work<'a, 'c> {
              (AIML_API_BASE); to generate it at {here}, {}",
             self.asset.what_to_delete(),
         );
-        Err(self.not_current(reason))
+        Err(self.asset.not_current(reason))
     }
 
     /// Puts an earlier create at the end of the receipt again: the lines that follow are about the last one.
@@ -212,12 +214,7 @@ impl<'a, 'c> Work<'a, 'c> {
         self.check_server()?;
         let place = self.record.entry_for(&self.wanted);
         let Some(place) = place.filter(|place| place + 1 < self.record.entries.len()) else { return Ok(()) };
-        let Entry { client_request_id, stage, .. } = self.record.entries[place].clone();
-        self.request(client_request_id)?;
-        match stage {
-            Stage::Created(id) | Stage::Completed(id, _) => self.append(Line::Created { id }),
-            Stage::Requested | Stage::Over => Ok(()),
-        }
+        self.request(self.record.entries[place].client_request_id.clone())
     }
 
     /// Finds the generation of a create whose answer was lost or not recorded.
@@ -227,9 +224,10 @@ impl<'a, 'c> Work<'a, 'c> {
                 self.append(Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
                 Ok(Next::WaitFor(id))
             }
-            Ok(None) => {
-                Err(self.unknown(client_request_id, format!("the logs do not show its create yet: {LOOK_AGAIN}")))
-            }
+            Ok(None) => Err(self.unknown(
+                client_request_id,
+                format!("the logs of the last 7 days do not show its create: {LOOK_AGAIN}"),
+            )),
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(Line::Refused { reason: error.to_string() })?;
                 Ok(Next::Create)
@@ -281,13 +279,24 @@ impl<'a, 'c> Work<'a, 'c> {
     fn end(&mut self, outcome: Result<Video>) {
         // If that fails once more, the error of the outcome has the id.
         let _ = self.write_what_is_left();
-        self.outcome = Some(match outcome {
+        let outcome = match outcome {
             Ok(video) => self.receive(&video).map_err(|error| error.about(&video.id)).map(|()| video),
             Err(error) => Err(self.note(error)),
-        });
+        };
+        self.finish(outcome);
+    }
+
+    /// Others need not wait until all have ended.
+    fn finish(&mut self, outcome: Result<Video>) {
+        self.outcome = Some(outcome);
+        self.receipt.release();
     }
 
     fn receive(&mut self, video: &Video) -> Result<()> {
+        // Without its receipt, what was paid for is kept if it replaces nothing: the file may be another receipt's by now.
+        if self.asset.is_there() {
+            self.receipt.check()?;
+        }
         let file_size = self.client.download_to(video, &Place::locked(&self.asset.path))?;
         let credits = video.usage.and_then(|usage| usage.credits);
         self.append(Line::completed(file_size, credits))
@@ -303,7 +312,7 @@ impl<'a, 'c> Work<'a, 'c> {
             Error::NotSent { .. } | Error::Refused { .. } => {
                 self.append(Line::Refused { reason }).err().unwrap_or(error)
             }
-            Error::Failed { .. } if !self.was_completed() => {
+            Error::Failed { .. } if !self.entry().is_some_and(|entry| entry.was_completed) => {
                 // Without this line the next run hears the same again.
                 let _ = self.append(Line::Failed { reason });
                 error
@@ -313,26 +322,17 @@ impl<'a, 'c> Work<'a, 'c> {
                 let reason = format!(
                     "{source}; if it was a rehearsal, or is too old, {delete} to generate it again, and to pay again"
                 );
-                self.not_current(reason).about(&id)
+                self.asset.not_current(reason).about(&id)
             }
             error => error,
         }
     }
 
-    /// Whether this generation once was completed. That it is not any more does not mean that it cost nothing.
-    fn was_completed(&self) -> bool {
-        self.entry().is_some_and(|entry| matches!(entry.stage, Stage::Completed(..)))
-    }
-
     /// Only a person can decide to pay again, so the error names the file to delete.
     fn unknown(&self, client_request_id: String, why: impl fmt::Display) -> Error {
         let delete = self.asset.what_to_delete();
-        let source = self.not_current(format!("{why}; to generate it again, and perhaps to pay again, {delete}"));
+        let source = self.asset.not_current(format!("{why}; to generate it again, and perhaps to pay again, {delete}"));
         Error::OutcomeUnknown { client_request_id, source: Box::new(source) }
-    }
-
-    fn not_current(&self, reason: String) -> Error {
-        Error::AssetNotCurrent { path: self.asset.path.clone(), reason }
     }
 }
 

@@ -55,7 +55,7 @@ pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
         println!("cargo::rerun-if-changed={}", asset.receipt_path().display());
     }
     match why_not_to_generate(&package) {
-        Some(policy) => check(&assets, policy, &package)?,
+        Some(policy) => check(&assets, &policy)?,
         None => generate(&assets)?,
     }
     for asset in &assets {
@@ -80,24 +80,31 @@ fn generate(assets: &[Asset]) -> Result<()> {
     all_made(made)
 }
 
-/// Why nothing may be generated; `None` if it may.
-fn why_not_to_generate(package: &Path) -> Option<&'static str> {
+/// Why nothing may be generated, and what would generate it.
+struct Policy {
+    why: &'static str,
+    command: Option<String>,
+}
+
+/// `None` if something may be generated.
+fn why_not_to_generate(package: &Path) -> Option<Policy> {
     let is = |name: &str, value: &str| env::var_os(name).is_some_and(|found| found == value);
     if is_copy(package) {
-        Some(
-            "this is a copy that Cargo has made, and what is paid for in it would be lost: generate in the package's own \
-             folder, and see that `include` in its Cargo.toml names the file and its receipt",
-        )
-    } else if env::var_os("DOCS_RS").is_some() {
-        Some("docs.rs (DOCS_RS is set) builds without a network")
+        let why = "this is a copy that Cargo has made, and what is paid for in it would be lost: generate in the package's \
+                   own folder, and see that `include` in its Cargo.toml names the file and its receipt";
+        return Some(Policy { why, command: None });
+    }
+    let why = if env::var_os("DOCS_RS").is_some() {
+        "docs.rs (DOCS_RS is set) builds without a network"
     } else if is("CARGO_NET_OFFLINE", "true") {
-        Some("Cargo is offline (CARGO_NET_OFFLINE is set)")
+        "Cargo is offline (CARGO_NET_OFFLINE is set)"
     } else if !is(GENERATE, "1") {
         // Nor with another value: a payment should be meant.
-        Some("a build generates nothing without KLING_GENERATE=1, since it costs money")
+        "a build generates nothing without KLING_GENERATE=1, since it costs money"
     } else {
-        None
-    }
+        return None;
+    };
+    Some(Policy { why, command: Some(command(package)) })
 }
 
 /// Whether this is a copy that Cargo has made: of a package that it has packed (`cargo package`, a registry, `cargo vendor`)
@@ -109,7 +116,7 @@ fn is_copy(package: &Path) -> bool {
 }
 
 /// Passes if all assets are current.
-fn check(assets: &[Asset], policy: &str, package: &Path) -> Result<()> {
+fn check(assets: &[Asset], policy: &Policy) -> Result<()> {
     let (mut to_pay, mut to_go_on_with) = (0, 0);
     let mut stopped = Vec::new();
     for asset in assets {
@@ -131,15 +138,17 @@ fn check(assets: &[Asset], policy: &str, package: &Path) -> Result<()> {
     let others: String =
         others.iter().map(|(asset, why)| format!("\n{} is not current: {why}", asset.path.display())).collect();
     let price = match (to_pay, to_go_on_with) {
-        _ if is_copy(package) => None,
         // The reasons say what to do.
         (0, 0) => None,
         (0, _) => Some("to go on without paying again".to_owned()),
         (1, _) => Some("to pay for 1 generation".to_owned()),
         (more, _) => Some(format!("to pay for {more} generations")),
     };
-    let command = price.map_or(String::new(), |price| format!("; {price}, {}", command(package)));
-    Err(Error::AssetNotCurrent { path: first.path.clone(), reason: format!("{why}{others}\n{policy}{command}") })
+    let mut reason = format!("{why}{others}\n{}", policy.why);
+    if let (Some(price), Some(command)) = (price, &policy.command) {
+        reason += &format!("; {price}, {command}");
+    }
+    Err(Error::AssetNotCurrent { path: first.path.clone(), reason })
 }
 
 /// What generates, from any folder.

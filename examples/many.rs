@@ -1,7 +1,9 @@
-//! Many videos on one thread: `cargo run --example many -- "A calm sea" "A wild sea"`, or `-- @prompts.txt`, one a line.
+//! Many videos on one thread: `cargo run --example many -- "A calm sea" "A wild sea"`, or `-- @prompts.txt`, one a
+//! line.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -42,13 +44,17 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .map(|prompt| lines.add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(prompt.clone())))
         .collect();
 
+    for bar in &bars {
+        bar.set_message("waiting");
+        bar.enable_steady_tick(Duration::from_secs(1));
+    }
     let started = Instant::now();
     let mut table = vec![String::new(); prompts.len()];
     let mut failed = 0;
     let mut batch = client.generate_all(&requests).in_flight(4);
     while let Some((index, outcome)) = batch.next() {
         let saved = outcome.and_then(|video| {
-            let file = format!("video-{index}.mp4");
+            let file = free_name();
             let bytes = client.download(&video, &file)?;
             let cost = video.usage.map_or("cost unknown".to_owned(), |usage| usage.to_string());
             Ok(format!("{file}: {bytes} bytes, {:.1} s, {cost}", started.elapsed().as_secs_f32()))
@@ -66,6 +72,12 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         println!("{prompt}: {line}");
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The next file: none is replaced that may have been paid for.
+fn free_name() -> String {
+    let mut names = (0..).map(|n| format!("video-{n}.mp4"));
+    names.find(|name| !Path::new(name).exists()).expect("some name is free")
 }
 
 /// One prompt a line, without the empty ones.

@@ -1,5 +1,5 @@
-//! Goes on with what was paid for: `cargo run --example resume -- ID --output raccoon.mp4`, in another process, on another
-//! day. Without an id it rehearses the loss of one, on the emulator.
+//! Goes on with what was paid for: `cargo run --example resume -- ID --output raccoon.mp4`, in another process, on
+//! another day. Without an id it rehearses the loss of one, on the emulator.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ struct Arguments {
     /// The id of a generation, or the client request id of a create whose answer was lost
     id: Option<String>,
     /// The file to write
-    #[arg(short, long, default_value = "video.mp4")]
+    #[arg(short, long, default_value_os_t = std::env::temp_dir().join("kling-resume.mp4"))]
     output: PathBuf,
 }
 

@@ -1,6 +1,7 @@
 //! A prompt becomes a video file: `cargo run --example text_to_video -- "A fox in the snow" --output fox.mp4`.
 
 use std::fs;
+use std::iter;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,9 @@ struct Arguments {
     /// What the video shows
     #[arg(default_value = "A cheerful white raccoon running through a sequoia forest")]
     prompt: String,
-    /// The file to write
-    #[arg(short, long, default_value = "video.mp4")]
-    output: PathBuf,
+    /// The file to write; video.mp4, or the next name that is free, unless it is given
+    #[arg(short, long)]
+    output: Option<PathBuf>,
     /// 16:9, 9:16 or 1:1
     #[arg(long)]
     aspect_ratio: Option<AspectRatio>,
@@ -35,7 +36,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(seconds) = duration {
         request = request.duration(seconds);
     }
-    // Before anything is paid for: a folder that cannot be made.
+    // Before anything is paid for: no file is replaced that may have been paid for, and its folder is there.
+    let output = output.unwrap_or_else(free_name);
+    if output.exists() {
+        return Err(format!("{} is there: name another file with --output", output.display()).into());
+    }
     if let Some(folder) = output.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -73,4 +78,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+fn free_name() -> PathBuf {
+    let numbered = (2..).map(|n| PathBuf::from(format!("video-{n}.mp4")));
+    let mut names = iter::once(PathBuf::from("video.mp4")).chain(numbered);
+    names.find(|name| !name.exists()).expect("some name is free")
 }

@@ -16,22 +16,23 @@ use crate::watch::{self, Watch};
 /// An iterator over the outcomes of many generations, in order of completion, made by
 /// [`Client::generate_all`](crate::Client::generate_all) and [`Client::wait_all`](crate::Client::wait_all).
 ///
-/// An item is the index of the request or id, and its video or its error. Each ends in exactly one item, and the failure
-/// of one costs no other its result or its id. All happens on the thread that iterates, while it iterates: there is no
-/// runtime and no hidden thread, and between two items the generations go on at the service by themselves. Each keeps
-/// its own interval and deadline, which run on between two items; what slows the creating down, such as a 429, does not
-/// slow the polling down. If polls fail for a reason that would stop all, such as a key that was revoked, it goes on to
-/// create: stop iterating then.
+/// An item is the index of the request or id, and its video or its error. Each ends in exactly one item, and the
+/// failure of one costs no other its result or its id. All happens on the thread that iterates, while it iterates:
+/// there is no runtime and no hidden thread, and between two items the generations go on at the service by themselves.
+/// Each keeps its own interval and deadline, which run on between two items; what slows the creating down, such as a
+/// 429, does not slow the polling down. If polls fail for a reason that would stop all, such as a key that was revoked,
+/// it goes on to create: stop iterating then.
 ///
 /// To stop, stop iterating. What was not created then never is, and [`ids`](Batch::ids) tells what was created and has
-/// not ended, so that nothing is lost by leaving early.
+/// not ended. Until then an id is known to this batch alone, and a process that is killed loses it: to keep the ids
+/// first, [`create`](crate::Client::create) each, and [`wait_all`](crate::Client::wait_all).
 ///
 /// # More than one thread
 ///
-/// The heavy work runs on the service's machines, so that one thread waits for many. Polls are sent one after the other:
-/// if one takes 200 ms, more than 50 generations are asked less often than every 10 s. There are two ways past that: the
-/// ids are plain strings, which any job queue or another machine can wait for; and a [`Client`](crate::Client) can be
-/// shared, for example to download on several threads.
+/// The heavy work runs on the service's machines, so that one thread waits for many. Polls are sent one after the
+/// other: if one takes 200 ms, more than 50 generations are asked less often than every 10 s. There are two ways past
+/// that: the ids are plain strings, which any job queue or another machine can wait for; and a
+/// [`Client`](crate::Client) can be shared, for example to download on several threads.
 ///
 /// ```
 /// # let emulator = kling::emulator::Emulator::start();
@@ -75,7 +76,6 @@ struct Creating {
 
 /// What one turn has brought.
 pub(crate) enum Turn {
-    Nothing,
     /// The create goes out under this client request id when its turn comes, unless it is called off.
     Sends(usize, String),
     /// The create was certainly not accepted, and will be sent again.
@@ -86,8 +86,8 @@ pub(crate) enum Turn {
     Ended(usize, Result<Video>),
 }
 
-/// How many generations may be under way at once unless it is said. The service documents no limit; four keep one thread
-/// busy, and stopping leaves little behind.
+/// How many generations may be under way at once unless it is said. The service documents no limit; four keep one
+/// thread busy, and stopping leaves little behind.
 const IN_FLIGHT: usize = 4;
 
 impl Batch {
@@ -117,8 +117,8 @@ impl Batch {
     }
 
     /// Sets how many generations are created and unfinished at once, at least 1. Those of
-    /// [`wait_all`](crate::Client::wait_all) exist already, and are all waited for. Defaults to 4: the service documents no
-    /// limit, and stopping early leaves little behind.
+    /// [`wait_all`](crate::Client::wait_all) exist already, and are all waited for. Defaults to 4: the service
+    /// documents no limit, and stopping early leaves little behind.
     pub fn in_flight(mut self, most: usize) -> Self {
         self.in_flight = most.max(1);
         self
@@ -223,7 +223,7 @@ impl Batch {
 
     /// Asks for a generation.
     fn ask(&mut self, index: usize) -> Turn {
-        let Some(watch) = self.watches.get_mut(&index) else { return Turn::Nothing };
+        let Some(watch) = self.watches.get_mut(&index) else { return Turn::Asked(index) };
         let update = watch.turn();
         if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
             self.watches.remove(&index);

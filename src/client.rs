@@ -14,7 +14,6 @@ use crate::poll::Poll;
 use crate::recover;
 use crate::request::VideoRequest;
 use crate::retry::retry;
-use crate::save::Place;
 use crate::watch::{self, Watch};
 
 /// The origin of the service.
@@ -29,8 +28,8 @@ const BASE_VARIABLES: [&str; 2] = ["AIML_API_BASE", "AIMLAPI_API_BASE"];
 /// Cheap to clone; clones share their connections. It blocks the thread that calls it, and nothing else: it can be
 /// shared between threads, and be used in the blocking threads of an async runtime.
 ///
-/// It never logs. `ureq` does, through the `log` crate: at the level TRACE it shows all that goes over the wire, the key
-/// and the signatures of URLs too.
+/// It never logs. `ureq` does, through the `log` crate: at the level TRACE it shows all that goes over the wire, the
+/// key and the signatures of URLs too.
 ///
 /// # Example
 ///
@@ -120,8 +119,8 @@ impl Client {
     ///
     /// It is sent on a fresh connection, and at most twice more, only when it was certainly not accepted: its body had
     /// not left, or the service answered 429, or 503 with a `Retry-After` of up to 60 s. Each try ends after 60 s.
-    /// After such an answer, a request with a [`client_request_id`](VideoRequest::client_request_id) of yours comes back
-    /// as refused instead: the logs could not tell two tries under one id apart.
+    /// After such an answer, a request with a [`client_request_id`](VideoRequest::client_request_id) of yours comes
+    /// back as refused instead: the logs could not tell two tries under one id apart.
     ///
     /// # Errors
     ///
@@ -149,11 +148,11 @@ impl Client {
     ///
     /// `None` means that the logs do not show it, which is no proof that it was not accepted: the service documents
     /// that the row of a video may appear only when its generation has ended, so look again after some minutes before
-    /// you pay again. Read are the logs of the last 7 days, 100 rows a page and at most 200 pages a minute, which the service
-    /// allows. They are those of one key: look with the one that created.
+    /// you pay again. Read are the logs of the last 7 days, 100 rows a page and at most 200 pages a minute, which the
+    /// service allows. They are those of one key: look with the one that created.
     ///
-    /// All this was read in the service's documents of August 2026 and its description of `/v2/logs`; nobody could try it
-    /// against the live service.
+    /// All this was read in the service's documents of August 2026 and its description of `/v2/logs`; nobody could try
+    /// it against the live service.
     ///
     /// # Errors
     ///
@@ -249,8 +248,9 @@ impl Client {
         self.wait(&self.create(request)?)
     }
 
-    /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`]. At most 4 are in flight at
-    /// once, unless [`Batch::in_flight`] says otherwise; an item is what [`generate`](Client::generate) would return.
+    /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`]. At most 4 are in flight
+    /// at once, unless [`Batch::in_flight`] says otherwise; an item is what [`generate`](Client::generate) would
+    /// return.
     ///
     /// # Example
     ///
@@ -278,8 +278,8 @@ impl Client {
         Batch::new(self.api.clone(), self.poll, requests.into_iter())
     }
 
-    /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`; an item
-    /// is what [`wait`](Client::wait) would return.
+    /// Waits for many generations, on the thread that iterates: see [`Batch`]. Their index is their place in `ids`; an
+    /// item is what [`wait`](Client::wait) would return.
     ///
     /// # Example
     ///
@@ -318,17 +318,24 @@ impl Client {
     ///
     /// The file is whole or absent: it is written beside its place, checked, synced and renamed, and replaces a file
     /// that was there. A transfer that broke goes on where it broke; five attempts in a row without a new byte end it,
-    /// and so do a hundred that bring less than 64 KiB each. Silence for 30 s is a break, and so is less than 1 KiB/s. See [`save`](crate::save()) for what is not promised.
+    /// and so do a hundred that bring less than 64 KiB each. Silence for 30 s is a break, and so is less than 1 KiB/s.
+    /// See [`save`](crate::save()) for what is not promised.
     ///
     /// # Errors
     ///
     /// [`Error::Unfinished`], which keeps the id; its source is that of [`open`](Client::open) or [`Error::Io`].
     pub fn download(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
-        self.download_to(video, &Place::of_anybody(path.as_ref()))
+        self.download_if(video, path.as_ref(), &|| Ok(()))
     }
 
-    pub(crate) fn download_to(&self, video: &Video, place: &Place<'_>) -> Result<u64> {
-        download::download(&self.api, video, place)
+    /// The same, if the whole file may still be put in its place when it is there.
+    pub(crate) fn download_if(
+        &self,
+        video: &Video,
+        path: &Path,
+        may_be_placed: &dyn Fn() -> Result<()>,
+    ) -> Result<u64> {
+        download::download(&self.api, video, path, may_be_placed)
     }
 
     /// The origin of the server.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::http::{FileAnswer, Url, Version, read_cause};
 use crate::mp4::Boxes;
 use crate::random;
 use crate::retry;
-use crate::save::{Place, save_to};
+use crate::save::save_if;
 use crate::setback::{Nature, Setback};
 use crate::shown::without_query;
 
@@ -374,11 +375,11 @@ impl Digest {
 const BEGINNINGS: u32 = 5;
 
 /// Downloads a video to a file that is whole or absent.
-pub(crate) fn download(api: &Api, video: &Video, place: &Place<'_>) -> Result<u64> {
+pub(crate) fn download(api: &Api, video: &Video, path: &Path, may_be_placed: &dyn Fn() -> Result<()>) -> Result<u64> {
     let mut beginnings = 1;
     loop {
         let mut download = Download::open(api.clone(), video.clone())?;
-        match save_to(place, &mut download) {
+        match save_if(&mut download, path, may_be_placed) {
             // Only a reader has to keep to the file that it began with.
             Err(_) if download.end == Some(End::Changed) && beginnings < BEGINNINGS => beginnings += 1,
             saved => return saved.map_err(|error| error.about(&video.id)),

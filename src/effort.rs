@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The number of attempts in a row without a new byte that end a download.
 const FRUITLESS: u32 = 5;
 
-/// An attempt that brings less than this is a meagre one, and so many of those end a download in any case: a server that
-/// gives a byte and hangs up would keep it for ever.
+/// An attempt that brings less than this is a meagre one, and so many of those end a download in any case: a server
+/// that gives a byte and hangs up would keep it for ever.
 const MEAGRE_BYTES: u64 = 64 * 1024;
 const MEAGRE: u32 = 100;
 

@@ -100,13 +100,16 @@ pub enum Error {
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.
         client_request_id: String,
-        /// What came instead of an answer: [`NoAnswer`](Error::NoAnswer) or [`UnexpectedAnswer`](Error::UnexpectedAnswer).
+        /// What came instead of an answer: [`NoAnswer`](Error::NoAnswer) or
+        /// [`UnexpectedAnswer`](Error::UnexpectedAnswer); of an asset, [`AssetNotCurrent`](Error::AssetNotCurrent), or
+        /// why the logs could not be read.
         source: Box<Error>,
     },
 
     /// The service's logs say that the create failed, which costs nothing. It can be sent again.
     #[error(
-        "the logs say that the create with client request id {client_request_id} failed and was not charged: it can be sent again"
+        "the logs say that the create with client request id {client_request_id} failed and was not charged: it can be \
+         sent again"
     )]
     NotCharged {
         /// The `X-Client-Request-Id` that was looked up.
@@ -176,7 +179,7 @@ pub enum Error {
         found: String,
     },
 
-    /// An asset has to be generated, and that is not done here.
+    /// The file of an asset is not what its request asks for, and the next step is a person's: the reason names it.
     #[error("{} is not current: {reason}", path.display())]
     AssetNotCurrent {
         /// The file.

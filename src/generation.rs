@@ -86,8 +86,8 @@ pub enum Status {
     Generating,
     /// The video can be downloaded.
     Completed(Video),
-    /// The generation ended without a video (the service's word is `error`). The service says that it does not charge for
-    /// that (its documents of August 2026).
+    /// The generation ended without a video (the service's word is `error`). The service says that it does not charge
+    /// for that (its documents of August 2026).
     Failed(Failure),
     /// Another word: not finished. The service's samples know `waiting` and `active`.
     Other(String),

@@ -261,8 +261,8 @@ impl Http {
         let config = if patience.is_some() || self.api_has_a_name {
             config.timeout_global(Some(patience.unwrap_or(usual)))
         } else {
-            // To bound a whole request, ureq spends a thread on its name lookup. An address needs none: its head and its
-            // body are bounded one by one.
+            // To bound a whole request, ureq spends a thread on its name lookup. An address needs none: its head and
+            // its body are bounded one by one.
             config.timeout_resolve(None).timeout_recv_response(Some(usual)).timeout_recv_body(Some(usual))
         };
         config.build().call().map(|answer| self.read(answer)).map_err(fault)

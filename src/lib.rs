@@ -25,8 +25,9 @@
 //! # Ok::<(), kling::Error>(())
 //! ```
 //!
-//! [`generate_all`](Client::generate_all) does the same for many, on one thread. In a build script, [`build_script`](build_script())
-//! generates an asset once, for everybody; elsewhere, [`asset::ensure`] makes sure that a file is there.
+//! [`generate_all`](Client::generate_all) does the same for many, on one thread. In a build script,
+//! [`build_script`](build_script()) generates an asset once, for everybody; elsewhere, [`asset::ensure`] makes sure
+//! that a file is there.
 //!
 //! # What can go wrong, and what is promised
 //!

@@ -17,12 +17,12 @@ use crate::setback::Nature;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The pause between an answer and the next question; zero is refused when the client is built. Defaults to 10 s, as
-    /// in the service's own sample.
+    /// The pause between an answer and the next question; zero is refused when the client is built. Defaults to 10 s,
+    /// as in the service's own sample.
     pub interval: Duration,
-    /// How long after the first question the last one is asked; its answer may take up to 1 s more. One that a busy thread
-    /// asks late is judged by when it was due. Defaults to 1,000 s, as in the service's own sample, which took about
-    /// 160 s.
+    /// How long after the first question the last one is asked; its answer may take up to 1 s more. One that a busy
+    /// thread asks late is judged by when it was due. Defaults to 1,000 s, as in the service's own sample, which took
+    /// about 160 s.
     pub deadline: Duration,
 }
 

@@ -97,8 +97,8 @@ impl VideoRequest {
         self
     }
 
-    /// Sets how closely the model sticks to the prompt (classifier-free guidance): 0 is freely, 1 is closely. The service
-    /// does not document its default.
+    /// Sets how closely the model sticks to the prompt (classifier-free guidance): 0 is freely, 1 is closely. The
+    /// service does not document its default.
     ///
     /// A value outside 0 to 1, or one that is no number, is refused when the request is sent.
     pub fn cfg_scale(mut self, scale: f64) -> Self {

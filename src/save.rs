@@ -11,21 +11,21 @@ use crate::random;
 
 /// Writes the video that a reader gives to a file that is whole or absent, and returns the number of bytes.
 ///
-/// The bytes go to a temporary file in the same folder, are checked to be a whole MP4 file, synced, and renamed to `path`;
-/// a file that was there is replaced in one step, and so is a symbolic link. If anything fails, the temporary file is
-/// removed and `path` is as it was.
+/// The bytes go to a temporary file in the same folder, are checked to be a whole MP4 file, synced, and renamed to
+/// `path`; a file that was there is replaced in one step, and so is a symbolic link. If anything fails, the temporary
+/// file is removed and `path` is as it was.
 ///
 /// This is the way to show progress: wrap a [`Download`](crate::Download) in what counts its bytes, and save that.
 /// [`Client::download`](crate::Client::download) is the same without the wrapping.
 ///
-/// Not promised: the permissions of a file that is replaced; that no temporary file (`.kling-….part`) stays behind when
-/// the process is killed or the power fails; that the rename outlives a power failure where the system cannot sync a
-/// folder (Windows, some network file systems).
+/// Not promised: the permissions of a file that is replaced; that no temporary file (`.fox.mp4.….part`) stays behind
+/// when the process is killed or the power fails; that the rename outlives a power failure where the system cannot sync
+/// a folder (Windows, some network file systems).
 ///
 /// # Errors
 ///
-/// [`Error::Io`] from the disk, from a reader that is no download, or for bytes that are no whole MP4 file; what stopped
-/// a download is returned as it is.
+/// [`Error::Io`] from the disk, from a reader that is no download, or for bytes that are no whole MP4 file; what
+/// stopped a download is returned as it is.
 ///
 /// # Example
 ///
@@ -45,39 +45,12 @@ use crate::random;
 /// # Ok::<(), kling::Error>(())
 /// ```
 pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
-    save_to(&Place::of_anybody(path.as_ref()), reader)
+    save_if(reader, path.as_ref(), &|| Ok(()))
 }
 
-/// Where a video is put, and where it lies until it is whole.
-pub(crate) struct Place<'a> {
-    path: &'a Path,
-    temporary: PathBuf,
-}
-
-impl<'a> Place<'a> {
-    /// A place that several may write to at once: each has a temporary file of its own.
-    pub(crate) fn of_anybody(path: &'a Path) -> Self {
-        Place { path, temporary: folder_of(path).join(format!(".kling-{:016x}.part", random::bits())) }
-    }
-
-    /// A place that only the holder of its lock writes to. Its temporary file always has the same name, so that what
-    /// was left by a process that was killed is found and replaced.
-    pub(crate) fn locked(path: &'a Path) -> Self {
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(".part");
-        Place { path, temporary: folder_of(path).join(name) }
-    }
-
-    /// Whether a video could be written here.
-    pub(crate) fn check(&self) -> Result<()> {
-        Part::create(self).map(drop)
-    }
-}
-
-pub(crate) fn save_to(place: &Place<'_>, mut reader: impl Read) -> Result<u64> {
-    let path = place.path;
-    let mut part = Part::create(place)?;
+/// The same, if the whole file may still be put in its place when it is there.
+pub(crate) fn save_if(mut reader: impl Read, path: &Path, may_be_placed: &dyn Fn() -> Result<()>) -> Result<u64> {
+    let mut part = Part::beside(path)?;
     let mut boxes = Boxes::default();
     let not_a_video = |found| Error::io("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
     let mut buffer = vec![0; 64 * 1024];
@@ -97,21 +70,51 @@ pub(crate) fn save_to(place: &Place<'_>, mut reader: impl Read) -> Result<u64> {
         written += n as u64;
     }
     boxes.end(Some(written)).map_err(not_a_video)?;
-    part.rename()?;
+    part.rename(may_be_placed)?;
     Ok(written)
 }
 
-/// The temporary file, which is removed when it is dropped, unless it was renamed.
+/// Whether a video could be written to this place.
+pub(crate) fn can_be_saved(path: &Path) -> Result<()> {
+    Part::beside(path).map(drop)
+}
+
+/// Removes what processes that were killed have left beside a path. If one is still alive, its save ends in an error.
+pub(crate) fn sweep(path: &Path) {
+    let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
+    let prefix = part_prefix(path);
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let bits = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let bits = bits.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+        if bits.is_some_and(|bits| bits.len() == 16 && bits.iter().all(u8::is_ascii_hexdigit)) {
+            // It is litter, and no more.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A temporary file is called `.fox.mp4.0123456789abcdef.part`, so that it can be told whose it is.
+fn part_prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
+}
+
+const SUFFIX: &str = ".part";
+
+/// A temporary file, which is removed when it is dropped, unless it was renamed.
 struct Part<'a> {
     file: File,
-    place: &'a Place<'a>,
+    path: &'a Path,
+    temporary: PathBuf,
     renamed: bool,
 }
 
 impl<'a> Part<'a> {
     /// What cannot become a file is refused before anything is read, and a device is not replaced by one.
-    fn create(place: &'a Place<'a>) -> Result<Self> {
-        let Place { path, temporary } = place;
+    fn beside(path: &'a Path) -> Result<Self> {
         let is_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
         let reason = match fs::metadata(path) {
             _ if is_a_folder || path.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
@@ -123,22 +126,21 @@ impl<'a> Part<'a> {
         if let Some(reason) = reason {
             return Err(Error::io("write a video to", path)(reason));
         }
-        // What a killed process has left; create_new then follows no link that somebody laid there.
-        if let Err(error) = fs::remove_file(temporary)
-            && temporary.symlink_metadata().is_ok()
-        {
-            return Err(Error::io("remove", temporary)(error));
-        }
-        let file = OpenOptions::new().write(true).create_new(true).open(temporary);
+        // Random, so that no other process writes to the file that is renamed here.
+        let mut name = part_prefix(path);
+        name.push(format!("{:016x}{SUFFIX}", random::bits()));
+        let temporary = folder_of(path).join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary);
         let file = file.map_err(Error::io("create a file in", folder_of(path)))?;
-        Ok(Part { file, place, renamed: false })
+        Ok(Part { file, path, temporary, renamed: false })
     }
 
     /// Syncs before the rename: otherwise a power failure could leave the name with half of the bytes.
-    fn rename(mut self) -> Result<()> {
-        let Place { path, temporary } = self.place;
+    fn rename(mut self, may_be_placed: &dyn Fn() -> Result<()>) -> Result<()> {
+        let path = self.path;
         self.file.sync_all().map_err(Error::io("sync", path))?;
-        fs::rename(temporary, path).map_err(Error::io("put the whole video in the place of", path))?;
+        may_be_placed()?;
+        fs::rename(&self.temporary, path).map_err(Error::io("put the whole video in the place of", path))?;
         self.renamed = true;
         sync_folder_of(path);
         Ok(())
@@ -161,7 +163,7 @@ impl Drop for Part<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             // The error that led here is the one to tell.
-            let _ = fs::remove_file(&self.place.temporary);
+            let _ = fs::remove_file(&self.temporary);
         }
     }
 }
@@ -208,6 +210,30 @@ mod tests {
         assert!(matches!(&error, Error::Io { path: at, .. } if *at == path), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_placed_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        fs::write(&path, "old").unwrap();
+        save_if(VIDEO, &path, &|| Err(Error::MissingKey)).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    fn litter_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.mp4");
+        let others = [".a.mp4.part", ".a.mp4.b.0123456789abcdef.part", ".b.mp4.0123456789abcdef.part", "a.mp4"];
+        for name in others.into_iter().chain([".a.mp4.0123456789abcdef.part", ".a.mp4.ffffffffffffffff.part"]) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        sweep(&path);
+        let left = names(folder.path());
+        assert_eq!(left.len(), others.len());
+        assert!(others.iter().all(|name| left.iter().any(|left| left == name)), "{left:?}");
     }
 
     #[test]

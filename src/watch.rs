@@ -81,8 +81,8 @@ impl Watch {
         }
     }
 
-    /// A turn that comes late is judged by when it was due: the thread was busy with something else, and that is no reason
-    /// to give up a generation that may have ended long ago.
+    /// A turn that comes late is judged by when it was due: the thread was busy with something else, and that is no
+    /// reason to give up a generation that may have ended long ago.
     fn ask(&mut self, due: Instant) -> Option<Result<Status>> {
         let asked = Instant::now();
         let first_poll = *self.first_poll.get_or_insert(asked);

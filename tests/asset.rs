@@ -299,10 +299,10 @@ fn a_pipe_in_the_place_of_a_receipt_is_not_waited_for() {
 }
 
 #[test]
-fn what_a_killed_process_has_left_is_replaced_and_no_link_is_followed() {
+fn what_a_killed_process_has_left_is_removed_and_no_link_is_followed() {
     let emulator = Emulator::start();
     let (folder, asset) = campfire();
-    let part = folder.path().join(".campfire.mp4.part");
+    let part = folder.path().join(".campfire.mp4.0123456789abcdef.part");
     fs::write(&part, "half").unwrap();
     made(&asset, &emulator).unwrap();
     assert_eq!(names(folder.path()).len(), 2);
@@ -390,6 +390,21 @@ fn a_copy_that_breaks_off_within_a_second_request_loses_neither() {
             assert_eq!(fs::read(asset.receipt_path()).unwrap(), &both[..cut], "cut at {cut}: it is left as it is");
         }
     }
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
+fn receipts_that_were_joined_are_not_paid_for_again() {
+    let emulator =
+        Emulator::builder().create([Step::Queued, Step::Close]).status_of(1, [Step::Failed("x".to_owned())]).start();
+    let ((_here, here), (_there, there)) = (campfire(), campfire());
+    made(&here, &emulator).unwrap();
+    made(&there, &emulator).unwrap_err();
+    // "Keep both", in a merge: what was completed, and then what failed and was not looked up yet.
+    let joined = [fs::read(here.receipt_path()).unwrap(), fs::read(there.receipt_path()).unwrap()].concat();
+    fs::write(here.receipt_path(), joined).unwrap();
+    made(&here, &emulator).unwrap();
+    is_free(&here);
     assert_eq!(emulator.creates().len(), 2);
 }
 
@@ -677,24 +692,38 @@ fn a_file_without_a_receipt_is_not_overwritten() {
 
 #[test]
 fn a_receipt_that_is_replaced_meanwhile_keeps_its_file() {
-    let emulator = Emulator::builder().status_of(0, []).status(vec![Step::Stall]).client_timeout(millis(300)).start();
-    let (folder, fox_asset) = campfire();
-    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten));
-    made(&fox_asset, &emulator).unwrap();
-    let (receipt, file) = (fs::read(fox_asset.receipt_path()).unwrap(), fs::read(fox_asset.path()).unwrap());
-    thread::scope(|scope| {
-        let working = scope.spawn(|| made(&owl_asset, &emulator));
-        while emulator.polls().len() < 2 {
-            thread::sleep(millis(1));
-        }
-        // As `git checkout` does it.
-        fs::write(folder.path().join("new"), &receipt).unwrap();
-        fs::rename(folder.path().join("new"), fox_asset.receipt_path()).unwrap();
-        let error = working.join().unwrap().unwrap_err();
-        assert!(error.generation_id().is_some(), "{error:?}");
-    });
-    assert!(fs::read(fox_asset.path()).unwrap() == file, "the file is still that of its receipt");
-    is_free(&fox_asset);
+    // While it waits, and while the file comes.
+    for (status, file) in [(vec![Step::Stall], vec![]), (vec![], vec![Step::StallAfter(9000)])] {
+        let within_the_file = status.is_empty();
+        let made_first = Emulator::script([]);
+        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(300)).start();
+        let (folder, fox_asset) = campfire();
+        let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten));
+        made(&fox_asset, &made_first).unwrap();
+        let (receipt, before) = (fs::read(fox_asset.receipt_path()).unwrap(), fs::read(fox_asset.path()).unwrap());
+        thread::scope(|scope| {
+            let working = scope.spawn(|| made(&owl_asset, &emulator));
+            while emulator.polls().is_empty() || (within_the_file && emulator.files().is_empty()) {
+                thread::sleep(millis(1));
+            }
+            // As `git checkout` does it.
+            fs::write(folder.path().join("new"), &receipt).unwrap();
+            fs::rename(folder.path().join("new"), fox_asset.receipt_path()).unwrap();
+            let error = working.join().unwrap().unwrap_err();
+            assert!(error.generation_id().is_some(), "{error:?}");
+        });
+        assert!(fs::read(fox_asset.path()).unwrap() == before, "the file is still that of its receipt");
+        is_free(&fox_asset);
+    }
+}
+
+#[test]
+fn a_file_that_has_expired_says_how_to_pay_again() {
+    let emulator = Emulator::builder().file(vec![Step::Refuse(410); 9]).start();
+    let (_folder, asset) = campfire();
+    let error = made(&asset, &emulator).unwrap_err();
+    assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+    assert!(format!("{error:?}").contains("too old, delete "), "{error:?}");
 }
 
 #[test]

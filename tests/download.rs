@@ -227,7 +227,8 @@ fn a_file_that_changes_again_and_again_is_never_glued_together() {
     let old = whole_file();
     let mut new = old.clone();
     new[8000] ^= 1;
-    // The old file, cut; the new one, cut before the byte that differs; the rest of the new one, to whoever asks for it.
+    // The old file, cut; the new one, cut before the byte that differs; the rest of the new one, to whoever asks for
+    // it.
     let (first, second) = (old.clone(), new.clone());
     let requests = AtomicUsize::new(0);
     let server = RawServer::start(move |mut stream| {

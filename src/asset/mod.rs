@@ -1,7 +1,8 @@
 //! A generated file that is paid for at most once, by whoever needs it first.
 //!
 //! Beside the file lies its receipt, `campfire.mp4.receipt.jsonl`, which is written before each step: commit both, and
-//! nobody pays again. In a build script, [`build_script`](crate::build_script()) is what you want; elsewhere, [`ensure`].
+//! nobody pays again. In a build script, [`build_script`](crate::build_script()) is what you want; elsewhere,
+//! [`ensure`].
 //!
 //! # Example
 //!
@@ -64,7 +65,7 @@ pub enum State {
         /// What differs, by the names of the fields.
         differences: Vec<Difference>,
     },
-    /// The generation exists, and its video is not here.
+    /// The generation exists, and its video is not here; a file that is there is not it, and will be replaced.
     InProgress {
         /// The generation to go on with.
         id: GenerationId,
@@ -131,8 +132,8 @@ impl Asset {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the receipt cannot be read, or is not one; [`Error::InvalidRequest`] if the request is nested too
-    /// deeply to be kept.
+    /// [`Error::Io`] if the receipt cannot be read, or is not one; [`Error::InvalidRequest`] if the request is nested
+    /// too deeply to be kept.
     pub fn state(&self) -> Result<State> {
         self.state_of(&receipt::peek(&self.receipt_path())?, &self.wanted()?)
     }
@@ -184,7 +185,12 @@ impl Asset {
                  pull`, if it is kept there), or fetch it again"
             ),
             State::InProgress { id } => format!("generation {id} is paid for, and its video is not here"),
-            State::Unknown { .. } => "a create was on its way, and nobody knows whether it was accepted".to_owned(),
+            State::Unknown { client_request_id: Some(_) } => {
+                "a create was on its way, and nobody knows whether it was accepted".to_owned()
+            }
+            State::Unknown { client_request_id: None } => {
+                "its receipt breaks off within its last line: restore it from version control".to_owned()
+            }
         }
     }
 
@@ -230,20 +236,21 @@ fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
 /// Makes sure that the files of these assets are there, and returns their paths.
 ///
 /// What is current is not touched; if all are, nothing is sent, written or locked, and `connect` is not called. What is
-/// missing is generated, all together; a generation that exists is gone on with instead. Each step is on the receipt
+/// missing is generated, up to 4 at once; a generation that exists is gone on with instead. Each step is on the receipt
 /// before the next is taken, and the receipt is locked meanwhile: of any number of threads, processes and interruptions
 /// at most one create is accepted for a request. A file that fails costs the others nothing.
 ///
 /// A request that has changed in any field is a new one: its generation is paid for, and replaces the file.
 ///
-/// A file that nobody knows to be generated from anything is not overwritten. If another process works on an asset, it is
-/// waited for, for each at most as long as for a generation ([`Poll::deadline`](crate::Poll::deadline)).
+/// A file of another length than the receipt says is fetched again and replaced: keep an edited copy under another
+/// name. A file that nobody knows to be generated from anything is not overwritten. If another process works on an
+/// asset, it is waited for, for each at most as long as for a generation ([`Poll::deadline`](crate::Poll::deadline)).
 ///
 /// # Errors
 ///
-/// - [`Error::AssetsNotMade`], after all have ended, with the path and the error of each that failed:
-///   - [`Error::OutcomeUnknown`]: a create was on its way when its process ended or its answer was lost, and the service's
-///     logs do not show it. Its source names the receipt to delete in order to pay again.
+/// - [`Error::AssetsNotMade`], after all have ended, with the path and the error of each that failed: -
+///   [`Error::OutcomeUnknown`]: a create was on its way when its process ended or its answer was lost, and the
+///   service's logs do not show it. Its source names the receipt to delete in order to pay again.
 ///   - Those of [`Client::generate`] and [`Client::download`].
 ///   - [`Error::AssetNotCurrent`]: there is a file without a receipt, or its generation exists at another server.
 ///   - [`Error::Io`]: the receipt or the file cannot be written, or the receipt is not one.

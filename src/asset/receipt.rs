@@ -122,8 +122,8 @@ impl Record {
         last(|stage| matches!(stage, Stage::Requested)).or_else(|| last(exists))
     }
 
-    /// Whether the file is of a later generation than this one. One that was put in its place just before a crash is told
-    /// by its length.
+    /// Whether the file is of a later generation than this one. One that was put in its place just before a crash is
+    /// told by its length.
     pub(crate) fn is_followed(&self, entry: usize) -> bool {
         self.entries[entry + 1..].iter().any(|entry| matches!(entry.stage, Stage::Completed(..)))
     }
@@ -163,7 +163,8 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to wait.
+    /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to
+    /// wait.
     pub(crate) fn lock(path: PathBuf, patience: Duration, on_wait: impl Fn()) -> Result<(Self, Record)> {
         let until = later(Instant::now(), patience);
         check_kind(&path)?;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::receipt::{Entry, Line, Receipt, Record};
+use super::receipt::{Entry, Line, Receipt, Record, Stage};
 use super::{Asset, State};
 use crate::batch::{Batch, Turn};
 use crate::client::{Client, SERVICE};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Video};
-use crate::save::{Place, folder_of};
+use crate::save::{can_be_saved, folder_of, sweep};
 
 /// How many receipts are open and locked at once. Some systems let a process open no more than 256 files.
 const LOCKED_AT_ONCE: usize = 16;
@@ -133,7 +133,6 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
     }
     while let Some(turn) = batch.turn() {
         match turn {
-            Turn::Nothing => {}
             Turn::Sends(index, client_request_id) => {
                 if let Err(error) = works[index].announce(client_request_id) {
                     batch.call_off();
@@ -165,6 +164,7 @@ impl<'a, 'c> Work<'a, 'c> {
         let wanted = asset.wanted()?;
         let waits = || tell(asset, "waits for another process that works on it");
         let (receipt, record) = Receipt::lock(asset.receipt_path(), client.poll().deadline, waits)?;
+        sweep(&asset.path);
         Ok(Work { asset, client, wanted, receipt, record, unwritten: None, told: String::new(), outcome: None })
     }
 
@@ -186,9 +186,8 @@ impl<'a, 'c> Work<'a, 'c> {
                 self.take_up()?;
                 self.recover(client_request_id)
             }
-            State::Unknown { client_request_id: None } => {
-                let why = "its receipt breaks off within its last line: restore it from version control";
-                Err(self.unknown("(lost)".to_owned(), why))
+            state @ State::Unknown { client_request_id: None } => {
+                Err(self.unknown("(lost)".to_owned(), self.asset.why(&state)))
             }
             state @ State::WithoutReceipt => Err(self.asset.not_current(self.asset.why(&state))),
         }
@@ -230,7 +229,12 @@ impl<'a, 'c> Work<'a, 'c> {
             )),
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(Line::Refused { reason: error.to_string() })?;
-                Ok(Next::Create)
+                // Receipts that were joined, as a merge does it, may know of another create.
+                if let Some(place) = self.record.entry_for(&self.wanted) {
+                    let over = self.record.entries.remove(place);
+                    self.record.entries.push(Entry { stage: Stage::Over, ..over });
+                }
+                self.begin()
             }
             // It could not be looked up: that is no reason to pay again.
             Err(error) => Err(Error::OutcomeUnknown { client_request_id, source: Box::new(error) }),
@@ -239,7 +243,7 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Makes ready for a create. Nothing is paid for what could not be kept.
     fn announce(&mut self, client_request_id: String) -> Result<()> {
-        Place::locked(&self.asset.path).check()?;
+        can_be_saved(&self.asset.path)?;
         self.request(client_request_id)
     }
 
@@ -281,8 +285,9 @@ impl<'a, 'c> Work<'a, 'c> {
         let _ = self.write_what_is_left();
         let outcome = match outcome {
             Ok(video) => self.receive(&video).map_err(|error| error.about(&video.id)).map(|()| video),
-            Err(error) => Err(self.note(error)),
+            Err(error) => Err(error),
         };
+        let outcome = outcome.map_err(|error| self.note(error));
         self.finish(outcome);
     }
 
@@ -293,11 +298,11 @@ impl<'a, 'c> Work<'a, 'c> {
     }
 
     fn receive(&mut self, video: &Video) -> Result<()> {
-        // Without its receipt, what was paid for is kept if it replaces nothing: the file may be another receipt's by now.
-        if self.asset.is_there() {
-            self.receipt.check()?;
-        }
-        let file_size = self.client.download_to(video, &Place::locked(&self.asset.path))?;
+        // Without its receipt, what was paid for is kept if it replaces nothing: the file may be another receipt's by
+        // now.
+        let may_be_placed = || if self.asset.is_there() { self.receipt.check() } else { Ok(()) };
+        may_be_placed()?;
+        let file_size = self.client.download_if(video, &self.asset.path, &may_be_placed)?;
         let credits = video.usage.and_then(|usage| usage.credits);
         self.append(Line::completed(file_size, credits))
     }
@@ -317,7 +322,7 @@ impl<'a, 'c> Work<'a, 'c> {
                 let _ = self.append(Line::Failed { reason });
                 error
             }
-            Error::Unfinished { id, source } if matches!(*source, Error::Refused { status: 404, .. }) => {
+            Error::Unfinished { id, source } if is_gone(&source) => {
                 let delete = self.asset.what_to_delete();
                 let reason = format!(
                     "{source}; if it was a rehearsal, or is too old, {delete} to generate it again, and to pay again"
@@ -334,6 +339,11 @@ impl<'a, 'c> Work<'a, 'c> {
         let source = self.asset.not_current(format!("{why}; to generate it again, and perhaps to pay again, {delete}"));
         Error::OutcomeUnknown { client_request_id, source: Box::new(source) }
     }
+}
+
+/// Whether a server says that a generation, or its file, is not there any more.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 404, .. } | Error::UnexpectedAnswer { status: 403 | 404 | 410, .. })
 }
 
 /// Refuses a request that a receipt could not give back.

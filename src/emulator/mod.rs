@@ -7,9 +7,9 @@
 //! kling = { version = "0.1", features = ["emulator"] }
 //! ```
 //!
-//! It validates requests as the service's schema does, serves both paths, `/v2/logs` and a real, playable test card that
-//! fits the request, and records what it was asked. The file lies on another port than the API, as the service's lies
-//! on another host. Each generation plays a script of [`Step`]s, all the same one unless told otherwise.
+//! It validates requests as the service's schema does, serves both paths, `/v2/logs` and a real, playable test card
+//! that fits the request, and records what it was asked. The file lies on another port than the API, as the service's
+//! lies on another host. Each generation plays a script of [`Step`]s, all the same one unless told otherwise.
 //!
 //! # Example: a user's own test
 //!

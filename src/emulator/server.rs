@@ -108,8 +108,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.shared.close_all();
-        // Wakes the listener, which then sees that it is stopped. A process without a free descriptor cannot, and leaves
-        // the listener behind rather than wait for it.
+        // Wakes the listener, which then sees that it is stopped. A process without a free descriptor cannot, and
+        // leaves the listener behind rather than wait for it.
         if TcpStream::connect(self.address).is_ok()
             && let Some(listening) = self.listening.take()
         {
@@ -206,8 +206,8 @@ fn read_all_but_the_last_byte(mut stream: &TcpStream) -> io::Result<Option<Reque
     Ok(Some(request))
 }
 
-/// Reads a head, but for its last byte. What it has seen of one it reads, so that it notices a client that leaves in the
-/// middle.
+/// Reads a head, but for its last byte. What it has seen of one it reads, so that it notices a client that leaves in
+/// the middle.
 fn read_head(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     let mut seen = [0; 4096];

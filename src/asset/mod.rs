@@ -26,6 +26,7 @@
 
 pub(crate) mod build_script;
 mod receipt;
+mod record;
 mod work;
 
 use std::collections::BTreeSet;
@@ -36,7 +37,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use self::receipt::{Record, Stage};
+use self::record::{Record, Stage};
 use self::work::Made;
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -140,7 +141,7 @@ impl Asset {
 
     /// The request as a receipt has it.
     fn wanted(&self) -> Result<Value> {
-        receipt::body(&self.request).map_err(work::unkeepable)
+        record::body(&self.request).map_err(work::unkeepable)
     }
 
     fn state_of(&self, record: &Record, wanted: &Value) -> Result<State> {

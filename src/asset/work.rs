@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::receipt::{Entry, Line, Receipt, Record, Stage};
+use super::receipt::Receipt;
+use super::record::{Entry, Line, Record, Stage};
 use super::{Asset, State};
 use crate::batch::{Batch, Turn};
 use crate::client::{Client, SERVICE};

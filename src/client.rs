@@ -148,7 +148,7 @@ impl Client {
     ///
     /// `None` means that the logs do not show it, which is no proof that it was not accepted: the service documents
     /// that the row of a video may appear only when its generation has ended, so look again after some minutes before
-    /// you pay again. Read are the logs of the last 7 days, 100 rows a page and at most 200 pages a minute, which the
+    /// you pay again. The logs of the last 7 days are read, 100 rows a page and at most 200 pages a minute, which the
     /// service allows. They are those of one key: look with the one that created.
     ///
     /// All this was read in the service's documents of August 2026 and its description of `/v2/logs`; nobody could try

@@ -147,6 +147,15 @@ impl<'a> Part<'a> {
     }
 }
 
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // The error that led here is the one to tell.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
 /// Makes the name of a file outlive a power failure, where the file system can: the file itself is synced.
 pub(crate) fn sync_folder_of(path: &Path) {
     #[cfg(unix)]
@@ -157,15 +166,6 @@ pub(crate) fn sync_folder_of(path: &Path) {
 
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-impl Drop for Part<'_> {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // The error that led here is the one to tell.
-            let _ = fs::remove_file(&self.temporary);
-        }
-    }
 }
 
 #[cfg(test)]

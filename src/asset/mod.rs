@@ -249,9 +249,9 @@ fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
 ///
 /// # Errors
 ///
-/// - [`Error::AssetsNotMade`], after all have ended, with the path and the error of each that failed: -
-///   [`Error::OutcomeUnknown`]: a create was on its way when its process ended or its answer was lost, and the
-///   service's logs do not show it. Its source names the receipt to delete in order to pay again.
+/// - [`Error::AssetsNotMade`], after all have ended, with the path and the error of each that failed:
+///   - [`Error::OutcomeUnknown`]: a create was on its way when its process ended or its answer was lost, and the
+///     service's logs do not show it. Its source names the receipt to delete in order to pay again.
 ///   - Those of [`Client::generate`] and [`Client::download`].
 ///   - [`Error::AssetNotCurrent`]: there is a file without a receipt, or its generation exists at another server.
 ///   - [`Error::Io`]: the receipt or the file cannot be written, or the receipt is not one.

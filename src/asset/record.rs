@@ -67,7 +67,7 @@ pub(super) fn body(request: &VideoRequest) -> Result<Value, serde_json::Error> {
 }
 
 /// A create, and how far it came.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) request: Value,
     pub(super) client_request_id: String,
@@ -77,7 +77,14 @@ pub(super) struct Entry {
     pub(super) was_completed: bool,
 }
 
-#[derive(Clone, Debug)]
+impl Entry {
+    /// Whether a line is due that says how it went on.
+    fn is_under_way(&self) -> bool {
+        matches!(self.stage, Stage::Requested | Stage::Created(_))
+    }
+}
+
+#[derive(Debug)]
 pub(super) enum Stage {
     /// Nobody knows whether the create was accepted.
     Requested,
@@ -111,6 +118,37 @@ impl Record {
     pub(super) fn is_followed(&self, entry: usize) -> bool {
         self.entries[entry + 1..].iter().any(|entry| matches!(entry.stage, Stage::Completed(..)))
     }
+
+    /// Takes one more line; `None` if it makes no sense.
+    pub(super) fn follow(&mut self, line: Line) -> Option<()> {
+        if let Line::Requested { client_request_id, server, request, .. } = line {
+            let request = serde_json::from_str(request.get()).ok()?;
+            let earlier = self.entries.iter().position(|entry| entry.client_request_id == client_request_id);
+            let mut entry = match earlier.map(|place| self.entries.remove(place)) {
+                // The same create once more was taken up again.
+                Some(earlier) => (earlier.request == request).then_some(earlier)?,
+                None => Entry { request, client_request_id, server, stage: Stage::Requested, was_completed: false },
+            };
+            entry.stage = match entry.stage {
+                // What is in the place of its file may be another video by now.
+                Stage::Created(id) | Stage::Completed(id, _) => Stage::Created(id),
+                Stage::Requested | Stage::Over => Stage::Requested,
+            };
+            self.entries.push(entry);
+            return Some(());
+        }
+        let entry = self.entries.last_mut()?;
+        entry.stage = match (&entry.stage, line) {
+            (Stage::Requested, Line::Refused { .. }) | (Stage::Created(_), Line::Failed { .. }) => Stage::Over,
+            (Stage::Requested, Line::Created { id }) => Stage::Created(id),
+            (Stage::Created(id) | Stage::Completed(id, _), Line::Completed { file_size, .. }) => {
+                entry.was_completed = true;
+                Stage::Completed(id.clone(), file_size)
+            }
+            _ => return None,
+        };
+        Some(())
+    }
 }
 
 /// Reads the lines, and tells where the last whole one ends.
@@ -128,7 +166,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Record, u64), String> {
             return Err(format!("its line {number} begins a merge conflict"));
         }
         let line = serde_json::from_slice(text).map_err(|_| format!("its line {number} is not one that it knows"))?;
-        follow(&mut record, line).ok_or_else(|| format!("its line {number} does not follow from those before"))?;
+        record.follow(line).ok_or_else(|| format!("its line {number} does not follow from those before"))?;
         whole += text.len() as u64;
     }
     Ok((record, whole))
@@ -139,44 +177,6 @@ fn may_be_a_request(text: &[u8]) -> bool {
     const BEGINNING: &[u8] = br#"{"requested""#;
     let length = text.len().min(BEGINNING.len());
     text[..length] == BEGINNING[..length]
-}
-
-impl Entry {
-    /// Whether a line is due that says how it went on.
-    fn is_under_way(&self) -> bool {
-        matches!(self.stage, Stage::Requested | Stage::Created(_))
-    }
-}
-
-/// Takes one more line; `None` if it makes no sense.
-fn follow(record: &mut Record, line: Line) -> Option<()> {
-    if let Line::Requested { client_request_id, server, request, .. } = line {
-        let request = serde_json::from_str(request.get()).ok()?;
-        let earlier = record.entries.iter().position(|entry| entry.client_request_id == client_request_id);
-        let mut entry = match earlier.map(|place| record.entries.remove(place)) {
-            // The same create once more was taken up again.
-            Some(earlier) => (earlier.request == request).then_some(earlier)?,
-            None => Entry { request, client_request_id, server, stage: Stage::Requested, was_completed: false },
-        };
-        entry.stage = match entry.stage {
-            // What is in the place of its file may be another video by now.
-            Stage::Created(id) | Stage::Completed(id, _) => Stage::Created(id),
-            Stage::Requested | Stage::Over => Stage::Requested,
-        };
-        record.entries.push(entry);
-        return Some(());
-    }
-    let entry = record.entries.last_mut()?;
-    entry.stage = match (&entry.stage, line) {
-        (Stage::Requested, Line::Refused { .. }) | (Stage::Created(_), Line::Failed { .. }) => Stage::Over,
-        (Stage::Requested, Line::Created { id }) => Stage::Created(id),
-        (Stage::Created(id) | Stage::Completed(id, _), Line::Completed { file_size, .. }) => {
-            entry.was_completed = true;
-            Stage::Completed(id.clone(), file_size)
-        }
-        _ => return None,
-    };
-    Some(())
 }
 
 #[cfg(test)]

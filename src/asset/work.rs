@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::receipt::Receipt;
-use super::record::{Entry, Line, Record, Stage};
+use super::record::{Entry, Line, Record};
 use super::{Asset, State};
 use crate::batch::{Batch, Turn};
 use crate::client::{Client, SERVICE};
@@ -99,6 +99,7 @@ struct Work<'a, 'c> {
     /// The request as a receipt has it.
     wanted: Value,
     receipt: Receipt,
+    /// What the receipt says by now.
     record: Record,
     /// A line that could not be written yet.
     unwritten: Option<Line>,
@@ -231,10 +232,6 @@ impl<'a, 'c> Work<'a, 'c> {
             Err(error @ Error::NotCharged { .. }) => {
                 self.append(Line::Refused { reason: error.to_string() })?;
                 // Receipts that were joined, as a merge does it, may know of another create.
-                if let Some(place) = self.record.entry_for(&self.wanted) {
-                    let over = self.record.entries.remove(place);
-                    self.record.entries.push(Entry { stage: Stage::Over, ..over });
-                }
                 self.begin()
             }
             // It could not be looked up: that is no reason to pay again.
@@ -258,18 +255,16 @@ impl<'a, 'c> Work<'a, 'c> {
     fn append(&mut self, line: Line) -> Result<()> {
         self.write_what_is_left()?;
         let written = self.receipt.append(&line);
-        if written.is_err() && matches!(line, Line::Created { .. } | Line::Refused { .. }) {
+        if written.is_ok() {
+            self.record.follow(line);
+        } else if matches!(line, Line::Created { .. } | Line::Refused { .. }) {
             self.unwritten = Some(line);
         }
         written
     }
 
     fn write_what_is_left(&mut self) -> Result<()> {
-        if let Some(earlier) = &self.unwritten {
-            self.receipt.append(earlier)?;
-            self.unwritten = None;
-        }
-        Ok(())
+        self.unwritten.take().map_or(Ok(()), |earlier| self.append(earlier))
     }
 
     fn tell_status(&mut self, batch: &Batch, index: usize, tell: impl Fn(&Asset, &str)) {

@@ -51,7 +51,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let started = Instant::now();
     let mut table = vec![String::new(); prompts.len()];
     let mut failed = 0;
-    let mut batch = client.generate_all(&requests).in_flight(4);
+    let mut batch = client.generate_all(&requests).max_in_flight(4);
     while let Some((index, outcome)) = batch.next() {
         let saved = outcome.and_then(|video| {
             let file = free_name();

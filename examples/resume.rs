@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use kling::emulator::{Emulator, Step};
-use kling::{Client, Error, VideoRequest};
+use kling::{Client, Error, Recovery, VideoRequest};
 
 /// Goes on with a generation.
 #[derive(Parser)]
@@ -29,9 +29,13 @@ fn go_on(client: &Client, id: &str, output: &Path) -> Result<(), Error> {
     // The client request ids that this library draws begin so; the ids of the service do not.
     let id = if id.starts_with("kling-") {
         match client.recover(id)? {
-            Some(found) => found,
-            None => {
-                println!("the logs of the last 7 days do not show {id}: look again in some minutes");
+            Recovery::Found(found) => found,
+            Recovery::NotCharged => {
+                println!("{id} failed and was not charged: it can be sent again");
+                return Ok(());
+            }
+            Recovery::NotListed => {
+                println!("the logs of the last 7 days do not list {id}: look again in some minutes");
                 return Ok(());
             }
         }
@@ -46,7 +50,7 @@ fn go_on(client: &Client, id: &str, output: &Path) -> Result<(), Error> {
 
 fn rehearse(output: &Path) -> Result<(), Error> {
     // The answer to the create is lost, and later the network is, for longer than the client is patient.
-    let emulator = Emulator::builder().create([Step::Close]).status([Step::Queued, Step::Refuse(401)]).start();
+    let emulator = Emulator::builder().create([Step::Close]).status([Step::Queued, Step::Http(401)]).start();
     let client = emulator.client();
 
     let lost = client.generate(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"));

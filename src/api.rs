@@ -1,18 +1,17 @@
-//! The three calls of the service, each sent once: create, status and logs.
+//! The three API calls, each sent once: create, status and logs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
-use crate::http::{Answer, Fault, Http, Limits, PostFault};
-use crate::random;
-use crate::request::VideoRequest;
-use crate::setback::{Nature, Setback};
-use crate::shown::excerpt;
+use crate::http::{Http, Response, SendError, Timeouts, TransportError};
+use crate::redact::excerpt;
+use crate::retry::{FailedAttempt, RetryClass};
+use crate::url::percent_encode;
 use crate::wire::{self, LogPage, Malformed};
 
-/// Which of the service's two paths is used. Both make the same videos: change it if the service retires one.
+/// The API path that is used. Both paths generate the same videos; switch if the service retires one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -33,48 +32,15 @@ impl Endpoint {
     }
 }
 
-/// The service at one origin, spoken to with one key. Cheap to clone.
+/// The API at one origin, used with one key. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
 
 struct Inner {
     http: Http,
-    /// Where creates and questions for a status go to.
+    /// For create requests and polls.
     url: String,
     logs_url: String,
-}
-
-/// A create, ready to be sent.
-pub(crate) struct Draft {
-    body: Vec<u8>,
-    client_request_id: String,
-    /// The id was drawn here, and not given by the caller.
-    drawn: bool,
-}
-
-impl Draft {
-    pub(crate) fn new(request: &VideoRequest) -> Result<Self> {
-        request.check()?;
-        let body = serde_json::to_vec(request)
-            .map_err(|error| Error::InvalidRequest { field: "request".to_owned(), reason: error.to_string() })?;
-        let given = request.chosen_client_request_id().map(str::to_owned);
-        Ok(Draft { body, drawn: given.is_none(), client_request_id: given.unwrap_or_else(drawn_id) })
-    }
-
-    pub(crate) fn client_request_id(&self) -> &str {
-        &self.client_request_id
-    }
-
-    /// Makes ready for another try, under an id of its own if that can be.
-    pub(crate) fn renew(&mut self) {
-        if self.drawn {
-            self.client_request_id = drawn_id();
-        }
-    }
-}
-
-fn drawn_id() -> String {
-    format!("kling-{:016x}{:016x}", random::bits(), random::bits())
 }
 
 impl Api {
@@ -87,55 +53,55 @@ impl Api {
         &self.0.http
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.0.http.limits
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.0.http.timeouts
     }
 
-    /// Sends a create once. A setback that is `Passing` was certainly not accepted.
-    pub(crate) fn create(&self, draft: &Draft) -> Result<GenerationId, Setback> {
+    /// Sends a create request once. A transient failure means that it was certainly not accepted.
+    pub(crate) fn create(&self, body: &[u8], client_request_id: &str) -> Result<GenerationId, FailedAttempt> {
         let request = format!("POST {}", self.0.url);
-        let unknown = |error| {
-            let client_request_id = draft.client_request_id.clone();
-            Setback::new(Nature::Lasting, Error::OutcomeUnknown { client_request_id, source: Box::new(error) })
+        let ambiguous = |error| {
+            let client_request_id = client_request_id.to_owned();
+            FailedAttempt::new(
+                RetryClass::Permanent,
+                Error::OutcomeUnknown { client_request_id, source: Box::new(error) },
+            )
         };
-        let answer = match self.0.http.post(&self.0.url, &draft.client_request_id, &draft.body) {
-            Ok(answer) => answer,
-            Err(PostFault::MaybeSent(source)) => return Err(unknown(Error::NoAnswer { request, source })),
-            Err(PostFault::NotSent(Fault { nature, cause })) => {
-                return Err(Setback::new(nature, Error::NotSent { request, source: cause }));
+        let response = match self.0.http.post(&self.0.url, client_request_id, body) {
+            Ok(response) => response,
+            Err(SendError::MaybeSent(source)) => return Err(ambiguous(Error::NoResponse { request, source })),
+            Err(SendError::NotSent(TransportError { class, cause })) => {
+                return Err(FailedAttempt::new(class, Error::NotSent { request, source: cause }));
             }
         };
-        match Verdict::on_create(answer.status, answer.retry_after) {
+        match Verdict::on_create(response.status, response.retry_after) {
             Verdict::Read => {
-                let read = wire::created(&answer.body);
-                read.map_err(|malformed| unknown(unexpected(request, answer, Some(malformed.into()))))
+                let read = wire::created(&response.body);
+                read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()))))
             }
-            // A second try under the same id: the log row of the first one, which was refused, would be taken for the
-            // fate of the second.
-            Verdict::Refused(_) if !draft.drawn => Err(refused(request, &answer, Nature::Lasting)),
-            Verdict::Refused(nature) => Err(refused(request, &answer, nature)),
-            Verdict::Unknown => Err(unknown(unexpected(request, answer, None))),
+            Verdict::Refused(class) => Err(refused(request, &response, class)),
+            Verdict::Ambiguous => Err(ambiguous(unexpected(request, response, None))),
         }
     }
 
-    /// Asks once how far a generation is, with `patience` for the answer, or the usual one.
-    pub(crate) fn status(&self, id: &GenerationId, patience: Option<Duration>) -> Result<Polled, Setback> {
-        let query = format!("generation_id={}", percent_encoded(id.as_str()));
-        let (status, retry_after) = self.get(&self.0.url, &query, patience, |body| wire::status(body, id))?;
-        Ok(Polled { status, retry_after })
+    /// Polls the status of a generation once, with `timeout` or the default one.
+    pub(crate) fn status(&self, id: &GenerationId, timeout: Option<Duration>) -> Result<StatusResponse, FailedAttempt> {
+        let query = format!("generation_id={}", percent_encode(id.as_str()));
+        let (status, retry_after) = self.get(&self.0.url, &query, timeout, |body| wire::status(body, id))?;
+        Ok(StatusResponse { status, retry_after })
     }
 
-    /// Asks once for a page of the requests of the last seven days, newest first. Not of one model: a name that is not
-    /// spelt as in the logs gives an empty page, which would look as if the create had not been accepted.
-    pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, Setback> {
+    /// Fetches one page of the last seven days of logs, newest first. Does not filter by model: if the logs spell the
+    /// name differently, the page would be empty and the create request would appear not to have been accepted.
+    pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, FailedAttempt> {
         let query = format!("period=7d&limit=100&offset={offset}");
         let (page, _) = self.get(&self.0.logs_url, &query, None, wire::log_page)?;
         Ok(page)
     }
 
-    /// The logs could be read, and make no sense.
-    pub(crate) fn odd_logs(&self, reason: &str) -> Error {
-        Error::UnexpectedAnswer {
+    /// Returns the error for logs that were received but make no sense.
+    pub(crate) fn invalid_logs(&self, reason: &str) -> Error {
+        Error::UnexpectedResponse {
             request: format!("GET {}", self.0.logs_url),
             status: 200,
             body: String::new(),
@@ -143,141 +109,130 @@ impl Api {
         }
     }
 
-    /// Asks once, and reads a good answer and its `Retry-After`.
+    /// Sends one GET request, and reads a successful response and its `Retry-After`.
     fn get<T>(
         &self,
         url: &str,
         query: &str,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<(T, Option<Duration>), Setback> {
+    ) -> Result<(T, Option<Duration>), FailedAttempt> {
         let request = format!("GET {url}");
-        let answer = match self.0.http.get(&format!("{url}?{query}"), patience) {
-            Ok(answer) => answer,
-            Err(Fault { nature, cause }) => {
-                return Err(Setback::new(nature, Error::NoAnswer { request, source: cause }));
+        let response = match self.0.http.get(&format!("{url}?{query}"), timeout) {
+            Ok(response) => response,
+            Err(TransportError { class, cause }) => {
+                return Err(FailedAttempt::new(class, Error::NoResponse { request, source: cause }));
             }
         };
-        let (nature, cause) = match Verdict::on_get(answer.status) {
-            Verdict::Read => match read(&answer.body) {
-                Ok(read) => return Ok((read, answer.retry_after)),
-                Err(malformed @ Malformed::NoUrl) => (Nature::NoUrl, Some(malformed.into())),
-                Err(malformed) => (Nature::Passing, Some(malformed.into())),
+        let (class, cause) = match Verdict::on_get(response.status) {
+            Verdict::Read => match read(&response.body) {
+                Ok(read) => return Ok((read, response.retry_after)),
+                Err(malformed @ Malformed::MissingUrl) => (RetryClass::MissingUrl, Some(malformed.into())),
+                Err(malformed) => (RetryClass::Transient, Some(malformed.into())),
             },
-            Verdict::Refused(nature) => return Err(refused(request, &answer, nature)),
-            Verdict::Unknown if (300..400).contains(&answer.status) => {
-                (Nature::Lasting, Some("a redirect is not followed: it would lead the key elsewhere".into()))
+            Verdict::Refused(class) => return Err(refused(request, &response, class)),
+            Verdict::Ambiguous if (300..400).contains(&response.status) => {
+                let reason = "redirects are not followed, because they could send the API key to another host";
+                (RetryClass::Permanent, Some(reason.into()))
             }
-            Verdict::Unknown => (Nature::Passing, None),
+            Verdict::Ambiguous => (RetryClass::Transient, None),
         };
-        let retry_after = answer.retry_after;
-        Err(Setback { nature, retry_after, error: unexpected(request, answer, cause) })
+        let retry_after = response.retry_after;
+        Err(FailedAttempt { class, retry_after, error: unexpected(request, response, cause) })
     }
 }
 
-/// The answer to one poll.
-pub(crate) struct Polled {
+/// The response to one poll.
+pub(crate) struct StatusResponse {
     pub(crate) status: Status,
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What a status line says, before anybody reads the body.
+/// The meaning of an HTTP status, before the body is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Verdict {
-    /// The body has the answer.
+    /// The body holds the result.
     Read,
-    /// The service said no.
-    Refused(Nature),
-    /// Nobody can tell from this what the service did.
-    Unknown,
+    /// The service refused the request.
+    Refused(RetryClass),
+    /// The status does not say whether the service acted on the request.
+    Ambiguous,
 }
 
 impl Verdict {
     fn on_create(status: u16, retry_after: Option<Duration>) -> Self {
         match status {
             200..300 => Verdict::Read,
-            429 => Verdict::Refused(Nature::Passing),
-            // Only a service that names a time has looked at the request; a bare 503 may come from a gateway which
-            // has passed it on.
-            503 if retry_after.is_some() => Verdict::Refused(Nature::Passing),
-            // A timeout and a conflict say that something may have begun.
-            408 | 409 => Verdict::Unknown,
-            400..500 => Verdict::Refused(Nature::Lasting),
-            _ => Verdict::Unknown,
+            429 => Verdict::Refused(RetryClass::Transient),
+            // Only a service that requests a delay has looked at the request; a bare 503 may come from a gateway that
+            // has already passed it on.
+            503 if retry_after.is_some() => Verdict::Refused(RetryClass::Transient),
+            // After a timeout or a conflict, a generation may have been created.
+            408 | 409 => Verdict::Ambiguous,
+            400..500 => Verdict::Refused(RetryClass::Permanent),
+            _ => Verdict::Ambiguous,
         }
     }
 
     fn on_get(status: u16) -> Self {
         match status {
             200..300 => Verdict::Read,
-            404 => Verdict::Refused(Nature::Missing),
-            429 => Verdict::Refused(Nature::Passing),
-            408 | 409 | 425 => Verdict::Unknown,
-            400..500 => Verdict::Refused(Nature::Lasting),
-            _ => Verdict::Unknown,
+            404 => Verdict::Refused(RetryClass::NotFound),
+            429 => Verdict::Refused(RetryClass::Transient),
+            408 | 409 | 425 => Verdict::Ambiguous,
+            400..500 => Verdict::Refused(RetryClass::Permanent),
+            _ => Verdict::Ambiguous,
         }
     }
 }
 
-fn refused(request: String, answer: &Answer, nature: Nature) -> Setback {
-    let envelope = wire::refusal(&answer.body);
-    Setback {
-        nature,
-        retry_after: answer.retry_after,
+fn refused(request: String, response: &Response, class: RetryClass) -> FailedAttempt {
+    let envelope = wire::refusal(&response.body);
+    FailedAttempt {
+        class,
+        retry_after: response.retry_after,
         error: Error::Refused {
             request,
-            status: answer.status,
+            status: response.status,
             message: envelope.message,
             request_id: envelope.request_id,
-            retry_after: answer.retry_after,
+            retry_after: response.retry_after,
         },
     }
 }
 
-/// A body that did not arrive whole is the better reason than the JSON that it therefore is not.
-fn unexpected(request: String, answer: Answer, cause: Option<Cause>) -> Error {
-    let Answer { status, body, cut, .. } = answer;
-    Error::UnexpectedAnswer { request, status, body: excerpt(&body), source: cut.or(cause) }
-}
-
-/// All but the unreserved characters (RFC 3986, 2.3): a real id has `:` and `/` in it.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
+/// For an incomplete body, the transport error is the better cause than the JSON error that it leads to.
+fn unexpected(request: String, response: Response, cause: Option<BoxError>) -> Error {
+    let Response { status, body, body_error, .. } = response;
+    Error::UnexpectedResponse { request, status, body: excerpt(&body), source: body_error.or(cause) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Nature::{Lasting, Missing, Passing};
-    use Verdict::{Read, Refused, Unknown};
+    use RetryClass::{NotFound, Permanent, Transient};
+    use Verdict::{Ambiguous, Read, Refused};
 
     #[test]
-    fn a_create_is_sent_again_only_when_it_was_certainly_not_accepted() {
+    fn create_requests_are_retried_only_if_certainly_not_accepted() {
         let table = [
             (200, None, Read),
             (201, None, Read),
-            (302, None, Unknown),
-            (400, None, Refused(Lasting)),
-            (401, None, Refused(Lasting)),
-            (403, None, Refused(Lasting)),
-            (404, None, Refused(Lasting)),
-            (408, None, Unknown),
-            (409, None, Unknown),
-            (413, None, Refused(Lasting)),
-            (422, None, Refused(Lasting)),
-            (429, None, Refused(Passing)),
-            (500, Some(1), Unknown),
-            (502, None, Unknown),
-            (503, None, Unknown),
-            (503, Some(0), Refused(Passing)),
-            (504, None, Unknown),
+            (302, None, Ambiguous),
+            (400, None, Refused(Permanent)),
+            (401, None, Refused(Permanent)),
+            (403, None, Refused(Permanent)),
+            (404, None, Refused(Permanent)),
+            (408, None, Ambiguous),
+            (409, None, Ambiguous),
+            (413, None, Refused(Permanent)),
+            (422, None, Refused(Permanent)),
+            (429, None, Refused(Transient)),
+            (500, Some(1), Ambiguous),
+            (502, None, Ambiguous),
+            (503, None, Ambiguous),
+            (503, Some(0), Refused(Transient)),
+            (504, None, Ambiguous),
         ];
         for (status, retry_after, verdict) in table {
             assert_eq!(Verdict::on_create(status, retry_after.map(Duration::from_secs)), verdict, "{status}");
@@ -285,29 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_asked_again_unless_the_service_said_no() {
+    fn get_requests_are_retried_unless_refused() {
         let table = [
             (200, Read),
-            (301, Unknown),
-            (400, Refused(Lasting)),
-            (401, Refused(Lasting)),
-            (403, Refused(Lasting)),
-            (404, Refused(Missing)),
-            (408, Unknown),
-            (409, Unknown),
-            (422, Refused(Lasting)),
-            (425, Unknown),
-            (429, Refused(Passing)),
-            (500, Unknown),
-            (503, Unknown),
+            (301, Ambiguous),
+            (400, Refused(Permanent)),
+            (401, Refused(Permanent)),
+            (403, Refused(Permanent)),
+            (404, Refused(NotFound)),
+            (408, Ambiguous),
+            (409, Ambiguous),
+            (422, Refused(Permanent)),
+            (425, Ambiguous),
+            (429, Refused(Transient)),
+            (500, Ambiguous),
+            (503, Ambiguous),
         ];
         for (status, verdict) in table {
             assert_eq!(Verdict::on_get(status), verdict, "{status}");
         }
-    }
-
-    #[test]
-    fn an_id_is_encoded_to_the_letter() {
-        assert_eq!(percent_encoded("a2:klingai/v2.5_~-é&=+%"), "a2%3Aklingai%2Fv2.5_~-%C3%A9%26%3D%2B%25");
     }
 }

@@ -1,44 +1,49 @@
-//! Many generations on one thread: earliest due first, and each ends in exactly one item.
+//! Many generations on one thread: earliest due first, exactly one outcome each.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::thread;
 use std::time::Instant;
 
-use crate::api::{Api, Draft};
+use crate::api::Api;
+use crate::create::{Attempt, Create};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
-use crate::poll::{self, Poll};
+use crate::poll::Poll;
 use crate::request::{self, VideoRequest};
-use crate::retry;
+use crate::retry::MAX_RETRY_AFTER;
 use crate::watch::{self, Watch};
 
-/// An iterator over the outcomes of many generations, in order of completion, made by
+/// An iterator over the outcomes of many generations, in order of completion, returned by
 /// [`Client::generate_all`](crate::Client::generate_all) and [`Client::wait_all`](crate::Client::wait_all).
 ///
-/// An item is the index of the request or id, and its video or its error. Each ends in exactly one item, and the
-/// failure of one costs no other its result or its id. All happens on the thread that iterates, while it iterates:
-/// there is no runtime and no hidden thread, and between two items the generations go on at the service by themselves.
-/// Each keeps its own interval and deadline, which run on between two items; what slows the creating down, such as a
-/// 429, does not slow the polling down. If polls fail for a reason that would stop all, such as a key that was revoked,
-/// it goes on to create: stop iterating then.
+/// Each item is the index of a request or id, together with its video or error. Every request yields exactly one item,
+/// and a failure does not affect the others. Everything runs on the thread that iterates, while it iterates; between
+/// two items, the generations keep running at the service. Each generation has its own polling interval and its own
+/// [`Poll::max_wait`], which keep counting between two items. A delayed create request, such as after a 429, does not
+/// delay the polls.
 ///
-/// To stop, stop iterating. What was not created then never is, and [`ids`](Batch::ids) tells what was created and has
-/// not ended. Until then an id is known to this batch alone, and a process that is killed loses it: to keep the ids
-/// first, [`create`](crate::Client::create) each, and [`wait_all`](crate::Client::wait_all).
+/// If polls fail for a reason that affects every generation, such as a revoked key, the batch still creates the
+/// remaining requests. Stop iterating in that case.
+///
+/// To stop early, stop iterating. Requests that have not been sent by then never will be;
+/// [`unfinished`](Batch::unfinished) returns the generations that are still running. Their ids are known only to this
+/// batch, so a process that is killed loses them. To store the ids first, [`create`](crate::Client::create) each
+/// request, then [`wait_all`](crate::Client::wait_all).
 ///
 /// # More than one thread
 ///
-/// The heavy work runs on the service's machines, so that one thread waits for many. Polls are sent one after the
-/// other: if one takes 200 ms, more than 50 generations are asked less often than every 10 s. There are two ways past
-/// that: the ids are plain strings, which any job queue or another machine can wait for; and a
-/// [`Client`](crate::Client) can be shared, for example to download on several threads.
+/// The service does the heavy work, so one thread can wait for many generations. Polls are sent one after another: if
+/// each takes 200 ms, more than 50 generations cannot all be polled every 10 s. There are two ways past that. Ids are
+/// plain strings, so a job queue or another machine can wait for some of them. And a [`Client`](crate::Client) can be
+/// shared between threads, for example to download on several of them.
 ///
 /// ```
-/// # let emulator = kling::emulator::Emulator::start();
-/// # let client = emulator.client();
 /// use kling::VideoRequest;
+/// use kling::emulator::Emulator;
 ///
+/// let emulator = Emulator::start();
+/// let client = emulator.client();
 /// let requests: Vec<_> = (0..6).map(|n| VideoRequest::new(format!("Sheep number {n}"))).collect();
 /// let finished: usize = std::thread::scope(|scope| {
 ///     let client = &client;
@@ -52,108 +57,109 @@ use crate::watch::{self, Watch};
 pub struct Batch {
     api: Api,
     poll: Poll,
-    in_flight: usize,
-    /// What was refused here, and is told first.
-    refused: VecDeque<(usize, Error)>,
-    to_create: VecDeque<(usize, Draft)>,
-    /// The create that is on its way: how often it was tried, and when it is sent again.
+    max_in_flight: usize,
+    /// Requests that failed validation, reported first.
+    invalid: VecDeque<(usize, Error)>,
+    to_create: VecDeque<(usize, Create)>,
     creating: Option<Creating>,
-    /// The service wants no create before this.
+    /// The server has requested that no create request is sent before this.
     not_before: Option<Instant>,
-    /// The generations that were created and have not ended.
+    /// The generations that are in flight: created, and not finished.
     watches: BTreeMap<usize, Watch>,
-    ended: usize,
+    finished: usize,
 }
 
+/// The create request that is sent next.
 struct Creating {
     index: usize,
-    draft: Draft,
-    tries: u32,
-    due: Instant,
-    /// That this try is about to be sent was told.
+    create: Create,
+    /// Whether this attempt has been announced with [`Event::Sending`].
     announced: bool,
 }
 
-/// What one turn has brought.
-pub(crate) enum Turn {
-    /// The create goes out under this client request id when its turn comes, unless it is called off.
-    Sends(usize, String),
-    /// The create was certainly not accepted, and will be sent again.
-    NotAccepted(usize),
+/// The result of one step of a batch.
+pub(crate) enum Event {
+    /// The create request will be sent under this client request id, unless it is withdrawn.
+    Sending(usize, String),
+    /// The create request was certainly not accepted, and will be sent again.
+    Retrying(usize),
     Created(usize, GenerationId),
-    /// It was asked for, and has not ended.
-    Asked(usize),
-    Ended(usize, Result<Video>),
+    /// The generation was polled, and has not finished.
+    Polled(usize),
+    Finished(usize, Result<Video>),
 }
 
-/// How many generations may be under way at once unless it is said. The service documents no limit; four keep one
-/// thread busy, and stopping leaves little behind.
-const IN_FLIGHT: usize = 4;
+/// The default for [`Batch::max_in_flight`]. The service documents no limit; four keep one thread busy, and stopping
+/// early leaves little behind.
+const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 
 impl Batch {
     pub(crate) fn new(api: Api, poll: Poll, requests: impl Iterator<Item = (usize, VideoRequest)>) -> Self {
         let mut batch = Batch {
             api,
             poll,
-            in_flight: IN_FLIGHT,
-            refused: VecDeque::new(),
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            invalid: VecDeque::new(),
             to_create: VecDeque::new(),
             creating: None,
             not_before: None,
             watches: BTreeMap::new(),
-            ended: 0,
+            finished: 0,
         };
-        // All are checked before the first is paid for.
-        let mut chosen_ids = HashSet::new();
+        // All requests are validated before the first is paid for.
+        let mut own_ids = HashSet::new();
         for (index, request) in requests {
-            let is_fresh = request.chosen_client_request_id().is_none_or(|id| chosen_ids.insert(id.to_owned()));
-            match Draft::new(&request) {
-                Ok(draft) if is_fresh => batch.to_create.push_back((index, draft)),
-                Ok(_) => batch.refused.push_back((index, request::used_twice())),
-                Err(error) => batch.refused.push_back((index, error)),
+            let is_unique = request.own_client_request_id().is_none_or(|id| own_ids.insert(id.to_owned()));
+            match Create::new(&request) {
+                Ok(create) if is_unique => batch.to_create.push_back((index, create)),
+                Ok(_) => batch.invalid.push_back((index, request::duplicate_client_request_id())),
+                Err(error) => batch.invalid.push_back((index, error)),
             }
         }
         batch
     }
 
-    /// Sets how many generations are created and unfinished at once, at least 1. Those of
-    /// [`wait_all`](crate::Client::wait_all) exist already, and are all waited for. Defaults to 4: the service
-    /// documents no limit, and stopping early leaves little behind.
-    pub fn in_flight(mut self, most: usize) -> Self {
-        self.in_flight = most.max(1);
+    /// Sets how many generations may be in flight at once: created, and not finished. Must be at least 1; 0 counts as
+    /// 1.
+    ///
+    /// The generations of [`wait_all`](crate::Client::wait_all) exist already, and are all polled. Defaults to 4: the
+    /// service documents no limit, and stopping early leaves little behind.
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.max_in_flight = max.max(1);
         self
     }
 
-    /// The generations that were created and have not ended, with the index of their request, in order.
+    /// Returns the ids of the generations that are still running, each with the index of its request, ordered by index.
     ///
     /// # Example
     ///
     /// ```
-    /// # let emulator = kling::emulator::Emulator::start();
-    /// # let client = emulator.client();
     /// use kling::VideoRequest;
+    /// use kling::emulator::Emulator;
     ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
     /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut batch = client.generate_all(&requests);
     /// let (first, _) = batch.next().unwrap();
-    /// // Enough for today. The other two are paid for: keep their ids.
-    /// let left: Vec<_> = batch.ids().into_iter().map(|(index, id)| (index, id.to_string())).collect();
+    /// // Stop here. The other two are paid for, so keep their ids.
+    /// let left: Vec<_> = batch.unfinished().into_iter().map(|(index, id)| (index, id.to_string())).collect();
     /// assert_eq!(left.len(), 2);
     /// assert!(left.iter().all(|(index, _)| *index != first));
     /// ```
-    pub fn ids(&self) -> Vec<(usize, &GenerationId)> {
+    pub fn unfinished(&self) -> Vec<(usize, &GenerationId)> {
         self.watches.iter().map(|(index, watch)| (*index, watch.id())).collect()
     }
 
-    /// The last status that was heard of a generation under way; `None` before the first, and after the end.
+    /// Returns the last known status of a running generation, or `None` if it has not been polled yet or has finished.
     pub fn status(&self, index: usize) -> Option<&Status> {
         self.watches.get(&index)?.last_status()
     }
 
-    /// How far all of them are.
+    /// Returns how many generations are in each state.
     pub fn progress(&self) -> Progress {
         let mut progress =
-            Progress { to_create: self.not_created(), queued: 0, generating: 0, other: 0, ended: self.ended };
+            Progress { to_create: self.not_created(), queued: 0, generating: 0, other: 0, finished: self.finished };
         for watch in self.watches.values() {
             match watch.last_status() {
                 None | Some(Status::Queued) => progress.queued += 1,
@@ -165,77 +171,72 @@ impl Batch {
     }
 
     fn not_created(&self) -> usize {
-        self.refused.len() + self.to_create.len() + usize::from(self.creating.is_some())
+        self.invalid.len() + self.to_create.len() + usize::from(self.creating.is_some())
     }
 
-    /// Waits for a generation that exists as well.
+    /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
         self.watches.insert(index, Watch::new(self.api.clone(), id, self.poll));
     }
 
-    /// Does not send the create that was announced.
-    pub(crate) fn call_off(&mut self) {
+    /// Drops the create request that was announced last, so that it is not sent.
+    pub(crate) fn withdraw(&mut self) {
         self.creating = None;
     }
 
-    /// When the next create is sent, if one may be.
+    /// Returns when the next create request is due, if one may be sent.
     fn create_due(&mut self) -> Option<Instant> {
         if self.creating.is_none()
-            && self.watches.len() < self.in_flight
-            && let Some((index, draft)) = self.to_create.pop_front()
+            && self.watches.len() < self.max_in_flight
+            && let Some((index, mut create)) = self.to_create.pop_front()
         {
-            let now = Instant::now();
-            let due = self.not_before.take().map_or(now, |not_before| not_before.max(now));
-            self.creating = Some(Creating { index, draft, tries: 0, due, announced: false });
+            create.not_before(self.not_before.take().unwrap_or_else(Instant::now));
+            self.creating = Some(Creating { index, create, announced: false });
         }
-        self.creating.as_ref().map(|creating| creating.due)
+        self.creating.as_ref().map(|creating| creating.create.due())
     }
 
-    /// Announces the create that is on its way, or sends it if it was announced.
-    fn announce_or_send(&mut self, mut creating: Creating) -> Turn {
+    /// Announces the next attempt of the create request, or sends it if it has been announced.
+    fn announce_or_send(&mut self, mut creating: Creating) -> Event {
         let index = creating.index;
         if !creating.announced {
             creating.announced = true;
-            let turn = Turn::Sends(index, creating.draft.client_request_id().to_owned());
+            let client_request_id = creating.create.client_request_id().to_owned();
             self.creating = Some(creating);
-            return turn;
+            return Event::Sending(index, client_request_id);
         }
-        let setback = match self.api.create(&creating.draft) {
-            Ok(id) => {
+        match creating.create.attempt(&self.api) {
+            Attempt::Created(id) => {
                 self.wait_for(index, id.clone());
-                return Turn::Created(index, id);
+                Event::Created(index, id)
             }
-            Err(setback) => setback,
-        };
-        creating.tries += 1;
-        let after = |pause| poll::later(Instant::now(), pause);
-        let Some(pause) = retry::pause_after(&setback, creating.tries, self.api.limits().backoff) else {
-            // What was too much of this one is too much of the next.
-            self.not_before = setback.retry_after.map(|asked| after(asked.min(retry::LONGEST_RETRY_AFTER)));
-            return Turn::Ended(index, Err(setback.error));
-        };
-        creating.due = after(pause);
-        creating.draft.renew();
-        creating.announced = false;
-        self.creating = Some(creating);
-        Turn::NotAccepted(index)
+            Attempt::Retrying => {
+                creating.announced = false;
+                self.creating = Some(creating);
+                Event::Retrying(index)
+            }
+            Attempt::Failed(error, retry_after) => {
+                // The server's `Retry-After` applies to the next create request as well.
+                self.not_before = retry_after.map(|delay| Instant::now() + delay.min(MAX_RETRY_AFTER));
+                Event::Finished(index, Err(error))
+            }
+        }
     }
 
-    /// Asks for a generation.
-    fn ask(&mut self, index: usize) -> Turn {
-        let Some(watch) = self.watches.get_mut(&index) else { return Turn::Asked(index) };
-        let update = watch.turn();
+    fn poll(&mut self, index: usize) -> Event {
+        let Some(watch) = self.watches.get_mut(&index) else { return Event::Polled(index) };
+        let update = watch.step();
         if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
             self.watches.remove(&index);
-            return Turn::Ended(index, outcome);
+            return Event::Finished(index, outcome);
         }
-        Turn::Asked(index)
+        Event::Polled(index)
     }
 
-    /// Waits for what is due first, and does it. `None` when all have ended.
-    pub(crate) fn turn(&mut self) -> Option<Turn> {
-        if let Some((index, error)) = self.refused.pop_front() {
-            return Some(Turn::Ended(index, Err(error)));
+    /// Sleeps until the earliest step is due, and takes it. Returns `None` once everything has finished.
+    pub(crate) fn step(&mut self) -> Option<Event> {
+        if let Some((index, error)) = self.invalid.pop_front() {
+            return Some(Event::Finished(index, Err(error)));
         }
         let create_due = self.create_due();
         let polls = self.watches.iter().filter_map(|(index, watch)| Some((watch.due()?, *index)));
@@ -247,7 +248,7 @@ impl Batch {
         }
         let (due, index) = first_poll?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        Some(self.ask(index))
+        Some(self.poll(index))
     }
 }
 
@@ -256,8 +257,8 @@ impl Iterator for Batch {
 
     fn next(&mut self) -> Option<(usize, Result<Video>)> {
         loop {
-            if let Turn::Ended(index, outcome) = self.turn()? {
-                self.ended += 1;
+            if let Event::Finished(index, outcome) = self.step()? {
+                self.finished += 1;
                 return Some((index, outcome));
             }
         }
@@ -275,33 +276,33 @@ impl std::iter::FusedIterator for Batch {}
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("in_flight", &self.in_flight).field("progress", &self.progress()).finish()
+        f.debug_struct("Batch").field("max_in_flight", &self.max_in_flight).field("progress", &self.progress()).finish()
     }
 }
 
-/// How far a [`Batch`] is, in numbers. Its `Display` is a line to show.
+/// The number of generations of a [`Batch`] in each state. `Display` prints it on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Requests that are not created yet.
+    /// Requests that have not been created yet.
     pub to_create: usize,
-    /// Generations that wait for their turn, or have not been asked for yet.
+    /// Generations that are queued, or have not been polled yet.
     pub queued: usize,
-    /// Generations that the model works on.
+    /// Generations that the model is working on.
     pub generating: usize,
-    /// Generations under way with another word as their status.
+    /// Generations that are running with another status.
     pub other: usize,
-    /// Items that were handed out, good and bad.
-    pub ended: usize,
+    /// Items that have been yielded, videos and errors.
+    pub finished: usize,
 }
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Progress { to_create, queued, generating, other, ended } = self;
+        let Progress { to_create, queued, generating, other, finished } = self;
         write!(f, "{to_create} to create, {queued} queued, {generating} generating, ")?;
         if *other > 0 {
-            write!(f, "{other} otherwise under way, ")?;
+            write!(f, "{other} with another status, ")?;
         }
-        write!(f, "{ended} ended")
+        write!(f, "{finished} finished")
     }
 }

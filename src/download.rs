@@ -6,17 +6,18 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::{Api, Polled};
-use crate::effort::Effort;
-use crate::error::{Cause, Error, Result};
+use crate::api::{Api, StatusResponse};
+use crate::error::{BoxError, Error, Result};
 use crate::generation::{Status, Video};
-use crate::http::{FileAnswer, Url, Version, read_cause};
+use crate::http::{FileResponse, Validators, describe_io_error};
 use crate::mp4::Boxes;
 use crate::random;
+use crate::redact::redact_url;
+use crate::resume_budget::ResumeBudget;
 use crate::retry;
-use crate::save::save_if;
-use crate::setback::{Nature, Setback};
-use crate::shown::without_query;
+use crate::retry::{FailedAttempt, RetryClass};
+use crate::save::TempVideo;
+use crate::url::Url;
 
 /// A video on its way: a reader, made by [`Client::open`](crate::Client::open).
 ///
@@ -46,14 +47,14 @@ pub struct Download {
     body: Option<Box<dyn Read + Send + Sync>>,
     /// What is known of the file.
     total: Option<u64>,
-    version: Version,
+    version: Validators,
     /// The bytes handed out: how many, their digest, and the boxes that they are.
     position: u64,
     digest: Digest,
     boxes: Boxes,
     /// What of `body` was handed out before, and is read again to see whether it is the same.
     again: Option<Again>,
-    effort: Effort,
+    effort: ResumeBudget,
     ranges_refused: bool,
     asked_afresh: bool,
     end: Option<End>,
@@ -64,7 +65,7 @@ struct Again {
     digest: Digest,
     /// What becomes known of the file if it is the same.
     total: Option<u64>,
-    version: Version,
+    version: Validators,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -83,17 +84,17 @@ impl Download {
             video,
             body: None,
             total: None,
-            version: Version::default(),
+            version: Validators::default(),
             position: 0,
             digest: Digest::default(),
             boxes: Boxes::default(),
             again: None,
-            effort: Effort::default(),
+            effort: ResumeBudget::default(),
             ranges_refused: false,
             asked_afresh: false,
             end: None,
         };
-        download.connect().map_err(|error| error.about(&download.video.id))?;
+        download.connect().map_err(|error| error.or_unfinished(&download.video.id))?;
         Ok(download)
     }
 
@@ -122,21 +123,21 @@ impl Download {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.effort.is_too_slow(0, 0, asked.elapsed(), self.api.limits().stall);
-                    self.broken(self.no_answer(read_cause(error)), None)?;
+                    self.effort.is_too_slow(0, 0, asked.elapsed(), self.api.timeouts().stall);
+                    self.broken(self.no_answer(describe_io_error(error)), None)?;
                     continue;
                 }
             };
             if n == 0 {
                 // A body without a length ends like this also when it was cut.
-                if self.total.is_none() && self.again.is_none() && self.boxes.end(None).is_ok() {
+                if self.total.is_none() && self.again.is_none() && self.boxes.finish(None).is_ok() {
                     return self.finish(false);
                 }
                 self.broken(self.cut(), None)?;
                 continue;
             }
             let new = if self.again.is_some() { 0 } else { n as u64 };
-            if self.effort.is_too_slow(n as u64, new, asked.elapsed(), self.api.limits().stall) {
+            if self.effort.is_too_slow(n as u64, new, asked.elapsed(), self.api.timeouts().stall) {
                 self.broken(self.no_answer("it sends less than 1 KiB/s".into()), None)?;
                 if new == 0 {
                     continue;
@@ -153,7 +154,7 @@ impl Download {
 
     /// Follows bytes that are handed out.
     fn hand_out(&mut self, bytes: &[u8]) -> Result<()> {
-        self.boxes.follow(bytes).map_err(|found| self.not_a_video(found))?;
+        self.boxes.update(bytes).map_err(|found| self.not_a_video(found))?;
         self.digest.add(bytes);
         self.position += bytes.len() as u64;
         match self.total {
@@ -183,7 +184,7 @@ impl Download {
 
     fn finish(&mut self, length_is_known: bool) -> Result<usize> {
         let total = self.total.filter(|_| length_is_known);
-        self.boxes.end(total).map_err(|found| self.not_a_video(found))?;
+        self.boxes.finish(total).map_err(|found| self.not_a_video(found))?;
         self.body = None;
         self.end = Some(End::Whole);
         Ok(0)
@@ -197,9 +198,13 @@ impl Download {
                     self.body = Some(body);
                     return Ok(());
                 }
-                Err(Setback { error, nature: Nature::Passing, retry_after }) => self.broken(error, retry_after)?,
-                Err(Setback { error, nature: Nature::Missing, .. }) if !self.asked_afresh => self.ask_afresh(error)?,
-                Err(Setback { error, .. }) => return Err(error),
+                Err(FailedAttempt { error, class: RetryClass::Transient, retry_after }) => {
+                    self.broken(error, retry_after)?
+                }
+                Err(FailedAttempt { error, class: RetryClass::NotFound, .. }) if !self.asked_afresh => {
+                    self.ask_afresh(error)?
+                }
+                Err(FailedAttempt { error, .. }) => return Err(error),
             }
         }
     }
@@ -209,8 +214,8 @@ impl Download {
         self.body = None;
         self.again = None;
         let Some(fruitless) = self.effort.after_a_break() else { return Err(error) };
-        let base = self.api.limits().backoff;
-        match retry::pause(fruitless, u32::MAX, base, random::fraction(), retry_after) {
+        let base = self.api.timeouts().retry_delay;
+        match retry::delay(fruitless, u32::MAX, base, random::fraction(), retry_after) {
             Some(pause) => thread::sleep(pause),
             None => return Err(error),
         }
@@ -218,28 +223,28 @@ impl Download {
     }
 
     /// Asks for the file once, from where it broke if its server can tell that it is still the same.
-    fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, Setback> {
+    fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, FailedAttempt> {
         let url = Url::parse(&self.video.url)
-            .map_err(|reason| Setback::new(Nature::Lasting, self.no_answer(reason.into())))?;
-        let can_go_on = self.version.is_known() && !self.ranges_refused;
+            .map_err(|reason| FailedAttempt::new(RetryClass::Permanent, self.no_answer(reason.into())))?;
+        let can_go_on = self.version.is_strong() && !self.ranges_refused;
         let from = if can_go_on { self.position } else { 0 };
         let mut answer = self
             .api
             .http()
             .file(&url, from, &self.version)
-            .map_err(|fault| Setback::new(fault.nature, self.no_answer(fault.cause)))?;
+            .map_err(|fault| FailedAttempt::new(fault.class, self.no_answer(fault.cause)))?;
         match answer.status {
             200 | 203 => {
                 let total = answer.length.or(self.video.file_size);
                 if self.position == 0 {
                     self.check_length(&mut answer)?;
                     self.total = total;
-                    self.version = answer.version;
+                    self.version = answer.validators;
                 } else if answer.length.is_some_and(|length| length < self.position) {
-                    return Err(Setback::new(Nature::Lasting, self.changed()));
+                    return Err(FailedAttempt::new(RetryClass::Permanent, self.changed()));
                 } else {
                     let (left, digest) = (self.position, Digest::default());
-                    self.again = Some(Again { left, digest, total, version: answer.version });
+                    self.again = Some(Again { left, digest, total, version: answer.validators });
                 }
                 Ok(answer.body)
             }
@@ -250,45 +255,45 @@ impl Download {
             // The range was misunderstood, or cannot be had, or is of another file: all of it tells what there is.
             206 | 416 if from > 0 => {
                 self.ranges_refused = true;
-                Err(self.refused(Nature::Passing, &answer))
+                Err(self.refused(RetryClass::Transient, &answer))
             }
-            401 | 402 | 403 | 404 | 410 => Err(self.refused(Nature::Missing, &answer)),
-            408 | 409 | 425 | 429 | 500.. => Err(self.refused(Nature::Passing, &answer)),
-            _ => Err(self.refused(Nature::Lasting, &answer)),
+            401 | 402 | 403 | 404 | 410 => Err(self.refused(RetryClass::NotFound, &answer)),
+            408 | 409 | 425 | 429 | 500.. => Err(self.refused(RetryClass::Transient, &answer)),
+            _ => Err(self.refused(RetryClass::Permanent, &answer)),
         }
     }
 
     /// Whether a 206 is the rest of the same file.
-    fn goes_on(&self, answer: &FileAnswer) -> bool {
+    fn goes_on(&self, answer: &FileResponse) -> bool {
         let fits = |(start, total)| start == self.position && self.total.is_none_or(|known| known == total);
-        answer.range.is_some_and(fits) && answer.version.is_the_same(&self.version)
+        answer.range.is_some_and(fits) && answer.validators.matches(&self.version)
     }
 
     /// The URL has expired, or was wrong: the service may have another.
     fn ask_afresh(&mut self, refusal: Error) -> Result<()> {
         match self.api.status(&self.video.id, None) {
-            Ok(Polled { status: Status::Completed(video), .. }) => {
+            Ok(StatusResponse { status: Status::Completed(video), .. }) => {
                 self.asked_afresh = true;
                 self.video = video;
                 Ok(())
             }
             Ok(_) => Err(refusal),
-            Err(Setback { error, nature: Nature::Passing, retry_after }) => self.broken(error, retry_after),
+            Err(FailedAttempt { error, class: RetryClass::Transient, retry_after }) => self.broken(error, retry_after),
             Err(setback) => Err(setback.error),
         }
     }
 
     /// The service and the file's server have to agree on the length, where both tell it.
-    fn check_length(&self, answer: &mut FileAnswer) -> Result<(), Setback> {
+    fn check_length(&self, answer: &mut FileResponse) -> Result<(), FailedAttempt> {
         match (answer.length, self.video.file_size) {
             (Some(length), Some(size)) if length != size => {
                 // That it is a page tells more than its length does.
                 let mut head = Vec::new();
                 let _ = (&mut answer.body).take(8).read_to_end(&mut head);
                 let mut boxes = Boxes::default();
-                let found = boxes.follow(&head).and_then(|()| if head.len() < 8 { boxes.end(None) } else { Ok(()) });
+                let found = boxes.update(&head).and_then(|()| if head.len() < 8 { boxes.finish(None) } else { Ok(()) });
                 let found = found.err().unwrap_or(format!("it has {length} bytes, and the service says {size}"));
-                Err(Setback::new(Nature::Lasting, self.not_a_video(found)))
+                Err(FailedAttempt::new(RetryClass::Permanent, self.not_a_video(found)))
             }
             _ => Ok(()),
         }
@@ -300,15 +305,15 @@ impl Download {
     }
 
     fn cut(&self) -> Error {
-        let known = self.boxes.end(self.total).err();
+        let known = self.boxes.finish(self.total).err();
         self.not_a_video(known.unwrap_or(format!("it ends after {} bytes", self.position)))
     }
 
-    fn refused(&self, nature: Nature, answer: &FileAnswer) -> Setback {
-        Setback {
-            nature,
+    fn refused(&self, class: RetryClass, answer: &FileResponse) -> FailedAttempt {
+        FailedAttempt {
+            class,
             retry_after: answer.retry_after,
-            error: Error::UnexpectedAnswer {
+            error: Error::UnexpectedResponse {
                 request: self.request(),
                 status: answer.status,
                 // Stores of files explain a refusal with the signature in question.
@@ -319,15 +324,15 @@ impl Download {
     }
 
     fn request(&self) -> String {
-        format!("GET {}", without_query(&self.video.url))
+        format!("GET {}", redact_url(&self.video.url))
     }
 
-    fn no_answer(&self, cause: Cause) -> Error {
-        Error::NoAnswer { request: self.request(), source: cause }
+    fn no_answer(&self, cause: BoxError) -> Error {
+        Error::NoResponse { request: self.request(), source: cause }
     }
 
     fn not_a_video(&self, found: String) -> Error {
-        Error::NotAVideo { url: without_query(&self.video.url), found }
+        Error::NotAVideo { url: redact_url(&self.video.url), found }
     }
 }
 
@@ -339,7 +344,7 @@ impl Read for Download {
         self.read_next(buf).map_err(|error| {
             self.body = None;
             self.end.get_or_insert(End::Broken);
-            io::Error::other(error.about(&self.video.id))
+            io::Error::other(error.or_unfinished(&self.video.id))
         })
     }
 }
@@ -371,18 +376,18 @@ impl Digest {
     }
 }
 
-/// How often a file that changes on its server is begun anew.
-const BEGINNINGS: u32 = 5;
+/// How many times a download may be restarted because the file changed on the server.
+const MAX_RESTARTS: u32 = 4;
 
-/// Downloads a video to a file that is whole or absent.
-pub(crate) fn download(api: &Api, video: &Video, path: &Path, may_be_placed: &dyn Fn() -> Result<()>) -> Result<u64> {
-    let mut beginnings = 1;
+/// Downloads a video to a temporary file beside `path`.
+pub(crate) fn fetch<'a>(api: &Api, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
+    let mut restarts = 0;
     loop {
         let mut download = Download::open(api.clone(), video.clone())?;
-        match save_if(&mut download, path, may_be_placed) {
-            // Only a reader has to keep to the file that it began with.
-            Err(_) if download.end == Some(End::Changed) && beginnings < BEGINNINGS => beginnings += 1,
-            saved => return saved.map_err(|error| error.about(&video.id)),
+        match TempVideo::write(&mut download, path) {
+            // A file download can start over; only a reader that has already returned bytes cannot.
+            Err(_) if download.end == Some(End::Changed) && restarts < MAX_RESTARTS => restarts += 1,
+            written => return written.map_err(|error| error.or_unfinished(&video.id)),
         }
     }
 }

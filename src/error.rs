@@ -12,7 +12,7 @@ use crate::generation::{Failure, GenerationId};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A cause from outside this crate: boxed, so that no type of a dependency is part of this API.
-pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// What went wrong, and so what to do next.
 ///
@@ -26,7 +26,7 @@ pub(crate) type Cause = Box<dyn StdError + Send + Sync + 'static>;
 /// ```
 /// use kling::{Client, Error, VideoRequest};
 ///
-/// # let emulator = kling::emulator::Emulator::builder().create([kling::emulator::Step::Refuse(403)]).start();
+/// # let emulator = kling::emulator::Emulator::builder().create([kling::emulator::Step::Http(403)]).start();
 /// # let client = emulator.client();
 /// let advice = match client.generate(&VideoRequest::new("A lighthouse in a storm")) {
 ///     Ok(video) => format!("download {}", video.url),
@@ -74,7 +74,7 @@ pub enum Error {
         /// The method and the URL without its query.
         request: String,
         /// Why the connection did not come about.
-        source: Cause,
+        source: BoxError,
     },
 
     /// The service said no. A create that it refuses is not charged.
@@ -100,34 +100,24 @@ pub enum Error {
     OutcomeUnknown {
         /// The `X-Client-Request-Id` that was sent.
         client_request_id: String,
-        /// What came instead of an answer: [`NoAnswer`](Error::NoAnswer) or
-        /// [`UnexpectedAnswer`](Error::UnexpectedAnswer); of an asset, [`AssetNotCurrent`](Error::AssetNotCurrent), or
+        /// What came instead of an answer: [`NoResponse`](Error::NoResponse) or
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse); of an asset, [`AssetNotCurrent`](Error::AssetNotCurrent), or
         /// why the logs could not be read.
         source: Box<Error>,
     },
 
-    /// The service's logs say that the create failed, which costs nothing. It can be sent again.
-    #[error(
-        "the logs say that the create with client request id {client_request_id} failed and was not charged: it can be \
-         sent again"
-    )]
-    NotCharged {
-        /// The `X-Client-Request-Id` that was looked up.
-        client_request_id: String,
-    },
-
     /// One request got no answer. Ask again.
     #[error("{request} got no answer")]
-    NoAnswer {
+    NoResponse {
         /// The method and the URL without its query.
         request: String,
         /// How the connection ended.
-        source: Cause,
+        source: BoxError,
     },
 
     /// One request got an answer that does not say what was asked. Ask again.
     #[error("{request} got an unexpected answer, {status}{}", after_colon(body))]
-    UnexpectedAnswer {
+    UnexpectedResponse {
         /// The method and the URL without its query.
         request: String,
         /// The HTTP status.
@@ -135,7 +125,7 @@ pub enum Error {
         /// The first KiB of the body, on one line.
         body: String,
         /// Why the body could not be read, where that is the reason.
-        source: Option<Cause>,
+        source: Option<BoxError>,
     },
 
     /// The generation ended without a video, which the service does not charge for. Change the request.
@@ -148,12 +138,12 @@ pub enum Error {
     },
 
     /// The generation did not end in time. It still runs: wait again.
-    #[error("no end within {deadline:?}, asked {polls} times{}", last_word(last_status.as_deref()))]
+    #[error("no end within {max_wait:?}, asked {poll_count} times{}", last_word(last_status.as_deref()))]
     DeadlineExceeded {
         /// The deadline that was set.
-        deadline: Duration,
+        max_wait: Duration,
         /// How often the status was asked.
-        polls: u32,
+        poll_count: u32,
         /// The last word that the service said.
         last_status: Option<String>,
         /// Why the last poll failed, if it did.
@@ -217,7 +207,7 @@ impl Error {
     /// use kling::emulator::{Emulator, Step};
     /// use kling::VideoRequest;
     ///
-    /// let emulator = Emulator::script([Step::Generating, Step::Refuse(401)]);
+    /// let emulator = Emulator::script([Step::Generating, Step::Http(401)]);
     /// let error = emulator.client().generate(&VideoRequest::new("A lighthouse in a storm")).unwrap_err();
     /// assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());
     /// ```
@@ -230,7 +220,7 @@ impl Error {
     }
 
     /// Adds the id of a generation that exists, unless the error has it already.
-    pub(crate) fn about(self, id: &GenerationId) -> Error {
+    pub(crate) fn or_unfinished(self, id: &GenerationId) -> Error {
         if self.generation_id().is_some() {
             return self;
         }

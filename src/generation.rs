@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::shown::without_query;
+use crate::redact::redact_url;
 
 /// The name of a generation at the service: all that another process, machine or day needs to go on with it.
 ///
@@ -138,7 +138,7 @@ impl fmt::Debug for Video {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Video")
             .field("id", &self.id)
-            .field("url", &without_query(&self.url))
+            .field("url", &redact_url(&self.url))
             .field("content_type", &self.content_type)
             .field("file_name", &self.file_name)
             .field("file_size", &self.file_size)

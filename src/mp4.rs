@@ -21,7 +21,7 @@ pub(crate) struct Boxes {
 
 impl Boxes {
     /// Follows the next bytes. The error says what they are instead of an MP4 file.
-    pub(crate) fn follow(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn update(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() && !self.open_ended {
             if self.left > 0 {
                 let skipped = self.left.min(bytes.len() as u64);
@@ -71,7 +71,7 @@ impl Boxes {
     }
 
     /// Whether the file may end here. Without a known length, a last box that has none, or fragments, could hide a cut.
-    pub(crate) fn end(&self, length: Option<u64>) -> Result<(), String> {
+    pub(crate) fn finish(&self, length: Option<u64>) -> Result<(), String> {
         if self.seen == 0 {
             Err("it is empty".to_owned())
         } else if self.seen < 8 {
@@ -116,8 +116,8 @@ mod tests {
 
     fn check(bytes: &[u8], piece: usize) -> Result<(), String> {
         let mut boxes = Boxes::default();
-        bytes.chunks(piece).try_for_each(|piece| boxes.follow(piece))?;
-        boxes.end(None)
+        bytes.chunks(piece).try_for_each(|piece| boxes.update(piece))?;
+        boxes.finish(None)
     }
 
     #[test]
@@ -162,9 +162,9 @@ mod tests {
     fn a_box_without_a_length_needs_a_file_with_one() {
         let file = [a_box(b"ftyp", b"isom"), a_box(b"moov", b""), b"\0\0\0\0mdat1234".to_vec()].concat();
         let mut boxes = Boxes::default();
-        boxes.follow(&file).unwrap();
-        assert_eq!(boxes.end(Some(file.len() as u64)), Ok(()));
-        assert_eq!(boxes.end(None), Err("nothing says where it ends".to_owned()));
+        boxes.update(&file).unwrap();
+        assert_eq!(boxes.finish(Some(file.len() as u64)), Ok(()));
+        assert_eq!(boxes.finish(None), Err("nothing says where it ends".to_owned()));
     }
 
     #[test]

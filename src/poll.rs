@@ -1,10 +1,12 @@
-//! When to ask next, as pure arithmetic: time, hints and chance are handed in.
+//! Poll scheduling. Pure functions: the clock and the server's hints are arguments.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::setback::Nature;
+use crate::retry::RetryClass;
 
-/// How often the status of a generation is asked, and for how long.
+/// How often, and for how long, the status of a generation is polled.
+///
+/// Each value is at most one year; building a client fails otherwise.
 ///
 /// # Example
 ///
@@ -12,59 +14,76 @@ use crate::setback::Nature;
 /// use std::time::Duration;
 /// use kling::Poll;
 ///
-/// let patient = Poll { deadline: Duration::from_secs(3600), ..Poll::default() };
+/// let patient = Poll { max_wait: Duration::from_secs(3600), ..Poll::default() };
 /// assert_eq!(patient.interval, Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll {
-    /// The pause between an answer and the next question; zero is refused when the client is built. Defaults to 10 s,
-    /// as in the service's own sample.
+    /// The delay between a response and the next poll. Must not be zero. Defaults to 10 s, like the service's own
+    /// sample code.
     pub interval: Duration,
-    /// How long after the first question the last one is asked; its answer may take up to 1 s more. One that a busy
-    /// thread asks late is judged by when it was due. Defaults to 1,000 s, as in the service's own sample, which took
-    /// about 160 s.
-    pub deadline: Duration,
+    /// How long to keep polling, measured from the first poll. The last poll is sent when this time has passed, and
+    /// may take up to 1 s longer. If a busy thread sends a poll late, the time it was due counts. Defaults to 1,000 s,
+    /// like the service's own sample code, whose generation took about 160 s.
+    pub max_wait: Duration,
 }
 
 impl Default for Poll {
     fn default() -> Self {
-        Poll { interval: Duration::from_secs(10), deadline: Duration::from_secs(1000) }
+        Poll { interval: Duration::from_secs(10), max_wait: Duration::from_secs(1000) }
     }
 }
 
-/// The least time for a poll, so that the one on the deadline can be answered.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// The shortest timeout of a poll, so that the last one, sent at the deadline, can be answered at all.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest interval and wait. The sum of a few of them is a time that every clock can represent.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long a 404 is a missed poll: the generation may be known to one machine of the service and not yet to the next.
+const NOT_FOUND_GRACE: Duration = Duration::from_secs(60);
+
+/// How often `completed` without a video URL is a missed poll.
+const MAX_MISSING_URLS: u32 = 3;
 
 impl Poll {
-    /// The pause before the next poll, `elapsed` after the first one; `None` when the deadline has passed.
+    /// Returns the setting that cannot be used, and the reason.
+    pub(crate) fn validate(&self) -> Result<(), (&'static str, &'static str)> {
+        for (name, value) in [("poll interval", self.interval), ("poll max_wait", self.max_wait)] {
+            if value > MAX_DURATION {
+                return Err((name, "must be at most one year"));
+            }
+        }
+        if self.interval.is_zero() {
+            return Err(("poll interval", "must be greater than zero"));
+        }
+        Ok(())
+    }
+
+    /// Returns the delay before the next poll, given the time since the first poll, or `None` once the deadline has
+    /// passed.
     ///
-    /// A `Retry-After` only lengthens it. The last pause is cut, so that one poll falls on the deadline.
-    pub(crate) fn pause(&self, elapsed: Duration, retry_after: Option<Duration>) -> Option<Duration> {
-        let left = self.deadline.saturating_sub(elapsed);
-        let pause = self.interval.max(retry_after.unwrap_or_default());
-        (!left.is_zero()).then(|| pause.min(left))
+    /// A `Retry-After` only lengthens the delay. The last delay is shortened so that one poll falls on the deadline.
+    pub(crate) fn next_delay(&self, elapsed: Duration, retry_after: Option<Duration>) -> Option<Duration> {
+        let left = self.max_wait.saturating_sub(elapsed);
+        let delay = self.interval.max(retry_after.unwrap_or_default());
+        (!left.is_zero()).then(|| delay.min(left))
     }
 
-    /// How long the poll that starts `elapsed` after the first one may take: what is left, but at most `longest`.
-    pub(crate) fn patience(&self, elapsed: Duration, longest: Duration) -> Duration {
-        self.deadline.saturating_sub(elapsed).clamp(LEAST_PATIENCE.min(longest), longest)
+    /// Returns the timeout of a poll sent `elapsed` after the first one: the time left, and at most `usual`.
+    pub(crate) fn timeout(&self, elapsed: Duration, usual: Duration) -> Duration {
+        self.max_wait.saturating_sub(elapsed).clamp(MIN_TIMEOUT.min(usual), usual)
     }
 }
 
-/// The moment so much later; a pause that no clock can count is a year.
-pub(crate) fn later(now: Instant, pause: Duration) -> Instant {
-    now.checked_add(pause).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
-}
-
-/// Whether a poll that failed ends the wait, `elapsed` after the first one, with `without_url` answers so far that said
-/// completed and had no URL.
-pub(crate) fn ends_the_wait(nature: Nature, elapsed: Duration, without_url: u32) -> bool {
-    match nature {
-        Nature::Passing => false,
-        Nature::Lasting => true,
-        // A generation may be known to one machine of the service and not yet to the next.
-        Nature::Missing => elapsed >= Duration::from_secs(60),
-        Nature::NoUrl => without_url > 3,
+/// Returns `true` if a failed poll ends the wait, given the time since the first poll and how many responses have said
+/// `completed` without a URL.
+pub(crate) fn is_fatal(class: RetryClass, elapsed: Duration, missing_urls: u32) -> bool {
+    match class {
+        RetryClass::Transient => false,
+        RetryClass::Permanent => true,
+        RetryClass::NotFound => elapsed >= NOT_FOUND_GRACE,
+        RetryClass::MissingUrl => missing_urls > MAX_MISSING_URLS,
     }
 }
 
@@ -77,10 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_is_the_interval_until_the_deadline_cuts_it() {
-        let poll = Poll { interval: secs(10), deadline: secs(100) };
+    fn the_delay_is_the_interval_until_the_deadline_shortens_it() {
+        let poll = Poll { interval: secs(10), max_wait: secs(100) };
         let table = [
-            // elapsed, Retry-After, pause
+            // elapsed, Retry-After, delay
             (0, None, Some(10)),
             (89, None, Some(10)),
             (90, None, Some(10)),
@@ -95,45 +114,57 @@ mod tests {
             (0, Some(86400), Some(100)),
             (100, Some(5), None),
         ];
-        for (elapsed, retry_after, pause) in table {
-            let found = poll.pause(secs(elapsed), retry_after.map(secs));
-            assert_eq!(found, pause.map(secs), "{elapsed} s, Retry-After {retry_after:?}");
+        for (elapsed, retry_after, delay) in table {
+            let found = poll.next_delay(secs(elapsed), retry_after.map(secs));
+            assert_eq!(found, delay.map(secs), "{elapsed} s, Retry-After {retry_after:?}");
         }
     }
 
     #[test]
-    fn a_poll_may_take_what_is_left_and_never_less_than_a_second() {
-        let poll = Poll { interval: secs(10), deadline: secs(100) };
-        for (elapsed, patience) in [(0, 30), (69, 30), (70, 30), (80, 20), (99, 1), (100, 1), (200, 1)] {
-            assert_eq!(poll.patience(secs(elapsed), secs(30)), secs(patience), "{elapsed} s");
+    fn a_poll_times_out_at_the_deadline_but_not_within_a_second() {
+        let poll = Poll { interval: secs(10), max_wait: secs(100) };
+        for (elapsed, timeout) in [(0, 30), (69, 30), (70, 30), (80, 20), (99, 1), (100, 1), (200, 1)] {
+            assert_eq!(poll.timeout(secs(elapsed), secs(30)), secs(timeout), "{elapsed} s");
         }
         let short = Duration::from_millis(5);
-        assert_eq!(poll.patience(secs(100), short), short);
+        assert_eq!(poll.timeout(secs(100), short), short);
     }
 
     #[test]
-    fn absurd_settings_do_not_overflow() {
-        let poll = Poll { interval: Duration::MAX, deadline: Duration::MAX };
-        assert_eq!(poll.pause(secs(1), Some(Duration::MAX)), Some(Duration::MAX - secs(1)));
-        assert_eq!(poll.patience(Duration::MAX, secs(30)), secs(1));
-        assert_eq!(Poll { deadline: Duration::ZERO, ..poll }.pause(secs(0), None), None);
-        let now = Instant::now();
-        assert!(later(now, Duration::MAX) > now);
-    }
-
-    #[test]
-    fn a_failed_poll_ends_the_wait_only_when_asking_again_is_useless() {
+    fn validate_rejects_zero_intervals_and_more_than_a_year() {
         let table = [
-            (Nature::Passing, 999, 0, false),
-            (Nature::Lasting, 0, 0, true),
-            (Nature::Missing, 0, 0, false),
-            (Nature::Missing, 59, 0, false),
-            (Nature::Missing, 60, 0, true),
-            (Nature::NoUrl, 999, 3, false),
-            (Nature::NoUrl, 0, 4, true),
+            (MAX_DURATION, MAX_DURATION, Ok(())),
+            (secs(1), Duration::ZERO, Ok(())),
+            (Duration::ZERO, secs(1), Err(("poll interval", "must be greater than zero"))),
+            (Duration::MAX, secs(1), Err(("poll interval", "must be at most one year"))),
+            (secs(1), Duration::MAX, Err(("poll max_wait", "must be at most one year"))),
         ];
-        for (nature, elapsed, without_url, ends) in table {
-            assert_eq!(ends_the_wait(nature, secs(elapsed), without_url), ends, "{nature:?} {elapsed} {without_url}");
+        for (interval, max_wait, expected) in table {
+            assert_eq!(Poll { interval, max_wait }.validate(), expected, "{interval:?} {max_wait:?}");
+        }
+    }
+
+    #[test]
+    fn an_absurd_retry_after_does_not_overflow() {
+        let poll = Poll { interval: MAX_DURATION, max_wait: MAX_DURATION };
+        assert_eq!(poll.next_delay(secs(1), Some(Duration::MAX)), Some(MAX_DURATION - secs(1)));
+        assert_eq!(poll.timeout(Duration::MAX, secs(30)), secs(1));
+        assert_eq!(Poll { max_wait: Duration::ZERO, ..poll }.next_delay(secs(0), None), None);
+    }
+
+    #[test]
+    fn a_failed_poll_is_fatal_only_if_a_retry_is_useless() {
+        let table = [
+            (RetryClass::Transient, 999, 0, false),
+            (RetryClass::Permanent, 0, 0, true),
+            (RetryClass::NotFound, 0, 0, false),
+            (RetryClass::NotFound, 59, 0, false),
+            (RetryClass::NotFound, 60, 0, true),
+            (RetryClass::MissingUrl, 999, 3, false),
+            (RetryClass::MissingUrl, 0, 4, true),
+        ];
+        for (class, elapsed, missing_urls, fatal) in table {
+            assert_eq!(is_fatal(class, secs(elapsed), missing_urls), fatal, "{class:?} {elapsed} {missing_urls}");
         }
     }
 }

@@ -1,40 +1,69 @@
-//! Looking up a create whose answer was lost.
+//! Recovering a create request whose response was lost, from the service's logs.
 
 use std::thread;
 
 use crate::api::Api;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generation::GenerationId;
+use crate::random;
 use crate::request::check_client_request_id;
-use crate::retry::retry;
+use crate::retry::{self, MAX_ATTEMPTS, RetryClass};
+use crate::wire::LogPage;
 
-/// 100,000 rows, which is much for one key in seven days. A server that always has more would be read for ever.
-const MOST_PAGES: usize = 1000;
+/// The maximum number of log pages, of 100 entries each: far more than one key makes in seven days. It ends the search
+/// on a server that always reports one more page.
+const MAX_PAGES: usize = 1000;
 
-/// Finds the generation of a create in the logs.
-pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Option<GenerationId>> {
+/// The result of looking up a create request in the service's logs, returned by
+/// [`Client::recover`](crate::Client::recover).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// The request was accepted, and this is its generation.
+    Found(GenerationId),
+    /// The logs say that the request failed. It was not charged, and can be sent again.
+    NotCharged,
+    /// The logs do not list the request. This does not prove that it was not accepted: look again in some minutes.
+    NotListed,
+}
+
+/// Searches the logs for a create request.
+pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Recovery> {
     check_client_request_id(client_request_id)?;
-    let mut failed = false;
+    let mut has_failed = false;
     let mut offset = 0;
-    for _ in 0..MOST_PAGES {
-        let page = retry(api, || api.logs(offset))?;
-        for row in page.rows_of(client_request_id) {
-            match row.generation_id() {
-                _ if row.has_failed() => failed = true,
-                Some(id) => return Ok(Some(id.clone())),
-                // It was accepted, but the row does not say as what: not the same as no row.
-                None => return Err(api.odd_logs("the row of this create has no inference id")),
+    for _ in 0..MAX_PAGES {
+        let page = read_page(api, offset)?;
+        for entry in page.entries_for(client_request_id) {
+            match entry.generation_id() {
+                _ if entry.has_failed() => has_failed = true,
+                Some(id) => return Ok(Recovery::Found(id.clone())),
+                // It was accepted, but the entry does not say as what: not the same as no entry.
+                None => return Err(api.invalid_logs("the log entry for this request has no inference id")),
             }
         }
         if page.is_last() {
-            if failed {
-                return Err(Error::NotCharged { client_request_id: client_request_id.to_owned() });
-            }
-            return Ok(None);
+            return Ok(if has_failed { Recovery::NotCharged } else { Recovery::NotListed });
         }
         offset += page.len();
-        // 200 requests a minute are allowed: one every 300 ms.
-        thread::sleep(api.limits().backoff * 3 / 10);
+        // The service allows 200 requests a minute: one every 300 ms.
+        thread::sleep(api.timeouts().retry_delay * 3 / 10);
     }
-    Err(api.odd_logs("they have no end"))
+    Err(api.invalid_logs("pagination never ends"))
+}
+
+fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
+    let mut attempts = 0;
+    loop {
+        let failed = match api.logs(offset) {
+            Ok(page) => return Ok(page),
+            Err(failed) => failed,
+        };
+        attempts += 1;
+        let base = api.timeouts().retry_delay;
+        let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
+        match delay.filter(|_| failed.class == RetryClass::Transient) {
+            Some(delay) => thread::sleep(delay),
+            None => return Err(failed.error),
+        }
+    }
 }

@@ -141,7 +141,7 @@ impl VideoRequest {
     }
 
     /// What the service would refuse, or silently drop, is refused here for nothing.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if self.prompt.trim().is_empty() {
             return Err(refused("prompt", "it is empty: say what the video shows"));
         }
@@ -166,7 +166,7 @@ impl VideoRequest {
         VideoRequest { client_request_id: None, ..self }
     }
 
-    pub(crate) fn chosen_client_request_id(&self) -> Option<&str> {
+    pub(crate) fn own_client_request_id(&self) -> Option<&str> {
         self.client_request_id.as_deref()
     }
 }
@@ -181,7 +181,7 @@ pub(crate) fn check_client_request_id(id: &str) -> Result<()> {
 }
 
 /// The refusal of a client request id that another request of the same batch has.
-pub(crate) fn used_twice() -> Error {
+pub(crate) fn duplicate_client_request_id() -> Error {
     refused("client request id", "another request of this batch has it, and the logs could not tell the two apart")
 }
 
@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     fn refusal(request: VideoRequest) -> String {
-        request.check().unwrap_err().to_string()
+        request.validate().unwrap_err().to_string()
     }
 
     #[test]
@@ -340,8 +340,8 @@ mod tests {
         for (request, message) in table {
             assert_eq!(refusal(request), message);
         }
-        assert!(fox().client_request_id("").check().is_err());
-        assert!(fox().client_request_id("x".repeat(129)).check().is_err());
+        assert!(fox().client_request_id("").validate().is_err());
+        assert!(fox().client_request_id("x".repeat(129)).validate().is_err());
     }
 
     #[test]
@@ -354,7 +354,7 @@ mod tests {
             fox().client_request_id("x".repeat(128)),
             fox().client_request_id("Az09._:-"),
         ] {
-            request.check().unwrap();
+            request.validate().unwrap();
         }
     }
 

@@ -1,59 +1,63 @@
-//! Trying again what failed for a passing reason.
+//! A failed attempt, its class, and the delay before the next one. Pure functions: chance is an argument.
 
-use std::thread;
 use std::time::Duration;
 
-use crate::api::Api;
-use crate::error::Result;
-use crate::random;
-use crate::setback::{Nature, Setback};
+use crate::error::Error;
 
-/// How often something is tried outside a wait.
-const TRIES: u32 = 3;
+/// An attempt that failed.
+#[derive(Debug)]
+pub(crate) struct FailedAttempt {
+    pub(crate) error: Error,
+    pub(crate) class: RetryClass,
+    /// The delay that the server requested.
+    pub(crate) retry_after: Option<Duration>,
+}
 
-/// The longest `Retry-After` that is waited for outside a deadline.
-pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// Tries at most three times, with pauses, while what fails is passing.
-pub(crate) fn retry<T>(api: &Api, mut attempt: impl FnMut() -> Result<T, Setback>) -> Result<T> {
-    let mut tries = 1;
-    loop {
-        let setback = match attempt() {
-            Ok(done) => return Ok(done),
-            Err(setback) => setback,
-        };
-        match pause_after(&setback, tries, api.limits().backoff) {
-            Some(pause) => thread::sleep(pause),
-            None => return Err(setback.error),
-        }
-        tries += 1;
+impl FailedAttempt {
+    pub(crate) fn new(class: RetryClass, error: Error) -> Self {
+        FailedAttempt { error, class, retry_after: None }
     }
 }
 
-/// The pause after so many failed tries; `None` if there is no next one. A create is sent again here or nowhere.
-pub(crate) fn pause_after(setback: &Setback, tries: u32, base: Duration) -> Option<Duration> {
-    let pause = pause(tries, TRIES, base, random::fraction(), setback.retry_after);
-    pause.filter(|_| setback.nature == Nature::Passing)
+/// Whether a failed attempt may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryClass {
+    /// The same request may succeed later. A create request of this class was certainly not accepted.
+    Transient,
+    /// A retry would fail the same way, or must not be sent.
+    Permanent,
+    /// The generation or the file was not found: not yet, or no longer.
+    NotFound,
+    /// The status is completed, but the video URL is missing.
+    MissingUrl,
 }
 
-/// The pause after so many failed tries of at most `most`; `None` if there is no next one, or if the server asks for a
-/// longer pause than a caller would expect of one call.
-pub(crate) fn pause(
-    tries: u32,
-    most: u32,
+/// The maximum number of attempts, outside of polling and downloading.
+pub(crate) const MAX_ATTEMPTS: u32 = 3;
+
+/// The longest `Retry-After` that a single call honors. A caller that expects seconds should not sleep for an hour.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Returns the delay after `attempts` failed attempts of at most `max_attempts`, or `None` if there is no next one.
+///
+/// `base` is the delay after the first attempt, and `random` a number from 0 to 1. There is no next attempt if the
+/// server requests a delay longer than [`MAX_RETRY_AFTER`].
+pub(crate) fn delay(
+    attempts: u32,
+    max_attempts: u32,
     base: Duration,
-    chance: f64,
+    random: f64,
     retry_after: Option<Duration>,
 ) -> Option<Duration> {
-    let asked = retry_after.unwrap_or_default();
-    (tries < most && asked <= LONGEST_RETRY_AFTER).then(|| backoff(tries, base, chance).max(asked))
+    let requested = retry_after.unwrap_or_default();
+    (attempts < max_attempts && requested <= MAX_RETRY_AFTER).then(|| backoff(attempts, base, random).max(requested))
 }
 
-/// Doubles from try to try, up to 32 times the base, and is spread by a half to both sides: many clients that one
-/// outage has stopped do not come back all at once.
-fn backoff(tries: u32, base: Duration, chance: f64) -> Duration {
-    let doubled = base * 2_u32.pow(tries.saturating_sub(1).min(5));
-    doubled.mul_f64(0.5 + chance)
+/// Returns a delay that doubles with each attempt, up to 32 times `base`, with a jitter of ±50 %: clients that one
+/// outage has stopped must not come back all at once.
+pub(crate) fn backoff(attempts: u32, base: Duration, random: f64) -> Duration {
+    let doubled = base * 2_u32.pow(attempts.saturating_sub(1).min(5));
+    doubled.mul_f64(0.5 + random)
 }
 
 #[cfg(test)]
@@ -65,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_after_growing_spread_pauses() {
+    fn delays_double_with_jitter_and_honor_retry_after() {
         let table = [
-            // tries, chance, Retry-After, milliseconds
+            // attempts, random, Retry-After, milliseconds
             (1, 0.0, None, Some(500)),
             (1, 0.5, None, Some(1000)),
             (2, 0.5, None, Some(2000)),
@@ -79,9 +83,9 @@ mod tests {
             (3, 0.5, None, None),
             (3, 0.5, Some(1), None),
         ];
-        for (tries, chance, retry_after, millis) in table {
-            let found = pause(tries, 3, secs(1), chance, retry_after.map(secs));
-            assert_eq!(found, millis.map(Duration::from_millis), "{tries} {chance} {retry_after:?}");
+        for (attempts, random, retry_after, millis) in table {
+            let found = delay(attempts, 3, secs(1), random, retry_after.map(secs));
+            assert_eq!(found, millis.map(Duration::from_millis), "{attempts} {random} {retry_after:?}");
         }
         assert_eq!(backoff(6, secs(1), 0.5), secs(32));
         assert_eq!(backoff(u32::MAX, secs(1), 0.5), secs(32));

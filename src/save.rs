@@ -1,4 +1,4 @@
-//! A file that is whole or absent.
+//! Video files that are either complete or absent.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -9,162 +9,176 @@ use crate::error::{Error, Result};
 use crate::mp4::Boxes;
 use crate::random;
 
-/// Writes the video that a reader gives to a file that is whole or absent, and returns the number of bytes.
+/// Writes a video from a reader to a file that is either complete or absent, and returns its length in bytes.
 ///
-/// The bytes go to a temporary file in the same folder, are checked to be a whole MP4 file, synced, and renamed to
-/// `path`; a file that was there is replaced in one step, and so is a symbolic link. If anything fails, the temporary
-/// file is removed and `path` is as it was.
+/// The bytes are written to a temporary file in the same directory, checked to be a complete MP4 file, synced, and
+/// renamed to `path`. A file or symbolic link at `path` is replaced in one step. If anything fails, the temporary file
+/// is removed and `path` is left as it was.
 ///
-/// This is the way to show progress: wrap a [`Download`](crate::Download) in what counts its bytes, and save that.
-/// [`Client::download`](crate::Client::download) is the same without the wrapping.
+/// Use this to show progress: wrap a [`Download`](crate::Download) in a reader that counts its bytes, and save that.
+/// [`Client::download`](crate::Client::download) does the same without a wrapper.
 ///
-/// Not promised: the permissions of a file that is replaced; that no temporary file (`.fox.mp4.….part`) stays behind
-/// when the process is killed or the power fails; that the rename outlives a power failure where the system cannot sync
-/// a folder (Windows, some network file systems).
+/// Not promised:
+///
+/// - The permissions of a replaced file are not kept.
+/// - If the process is killed or the power fails, a temporary file (`.fox.mp4.….part`) may be left behind.
+/// - Where a directory cannot be synced (Windows, some network file systems), a power failure may undo the rename.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] from the disk, from a reader that is no download, or for bytes that are no whole MP4 file; what
-/// stopped a download is returned as it is.
+/// [`Error::Io`] if writing fails, if `reader` fails, or if the bytes are not a complete MP4 file. If `reader` is a
+/// [`Download`](crate::Download), its own error is returned unchanged.
 ///
 /// # Example
 ///
 /// ```
-/// # let emulator = kling::emulator::Emulator::start();
-/// # let client = emulator.client();
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("fox.mp4");
 /// use kling::VideoRequest;
+/// use kling::emulator::Emulator;
+///
+/// let emulator = Emulator::start();
+/// let client = emulator.client();
+/// let path = std::env::temp_dir().join(format!("fox-{}.mp4", std::process::id()));
 ///
 /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
 /// let download = client.open(&video)?;
 /// let announced = download.len();
 /// let bytes = kling::save(download, &path)?;
 /// assert_eq!(announced, Some(bytes));
-/// assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
-/// # Ok::<(), kling::Error>(())
+/// assert_eq!(std::fs::metadata(&path)?.len(), bytes);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
-    save_if(reader, path.as_ref(), &|| Ok(()))
+    TempVideo::write(reader, path.as_ref())?.persist()
 }
 
-/// The same, if the whole file may still be put in its place when it is there.
-pub(crate) fn save_if(mut reader: impl Read, path: &Path, may_be_placed: &dyn Fn() -> Result<()>) -> Result<u64> {
-    let mut part = Part::beside(path)?;
-    let mut boxes = Boxes::default();
-    let not_a_video = |found| Error::io("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
-    let mut buffer = vec![0; 64 * 1024];
-    let mut written = 0;
-    // Not io::copy: it does not tell an error of the reader from one of the disk.
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                return Err(error.downcast::<Error>().unwrap_or_else(Error::io("read the video for", path)));
-            }
-        };
-        boxes.follow(&buffer[..n]).map_err(not_a_video)?;
-        part.file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
-        written += n as u64;
+/// A complete video in a temporary file beside its target. Dropping it removes the file.
+#[derive(Debug)]
+pub(crate) struct TempVideo<'a> {
+    temp: TempFile<'a>,
+    len: u64,
+}
+
+impl<'a> TempVideo<'a> {
+    /// Reads to the end, and returns once the bytes are known to be a complete MP4 file and are synced.
+    pub(crate) fn write(mut reader: impl Read, path: &'a Path) -> Result<Self> {
+        let mut temp = TempFile::create(path)?;
+        let mut boxes = Boxes::default();
+        let not_a_video = |found| Error::io("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
+        let mut buffer = vec![0; 64 * 1024];
+        let mut len = 0;
+        // Not io::copy: it does not distinguish an error of the reader from one of the disk.
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(error.downcast::<Error>().unwrap_or_else(Error::io("read the video for", path)));
+                }
+            };
+            boxes.update(&buffer[..n]).map_err(not_a_video)?;
+            temp.file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
+            len += n as u64;
+        }
+        boxes.finish(Some(len)).map_err(not_a_video)?;
+        // Before any rename: otherwise a power failure could leave the name with half of the bytes.
+        temp.file.sync_all().map_err(Error::io("sync", path))?;
+        Ok(TempVideo { temp, len })
     }
-    boxes.end(Some(written)).map_err(not_a_video)?;
-    part.rename(may_be_placed)?;
-    Ok(written)
+
+    /// Renames the file to its target, and returns its length in bytes.
+    pub(crate) fn persist(mut self) -> Result<u64> {
+        let path = self.temp.target;
+        fs::rename(&self.temp.path, path).map_err(Error::io("move the complete video to", path))?;
+        self.temp.renamed = true;
+        sync_parent_dir(path);
+        Ok(self.len)
+    }
 }
 
-/// Whether a video could be written to this place.
-pub(crate) fn can_be_saved(path: &Path) -> Result<()> {
-    Part::beside(path).map(drop)
+/// Checks that a video could be written to this path.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    TempFile::create(path).map(drop)
 }
 
-/// Removes what processes that were killed have left beside a path. If one is still alive, its save ends in an error.
-pub(crate) fn sweep(path: &Path) {
-    let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
-    let prefix = part_prefix(path);
+/// Removes the temporary files that killed processes have left beside `path`. A process that is still writing one
+/// fails with an error instead of saving it.
+pub(crate) fn remove_leftovers(path: &Path) {
+    let Ok(entries) = fs::read_dir(parent_dir(path)) else { return };
+    let prefix = temp_prefix(path);
     for entry in entries.flatten() {
         let name = entry.file_name();
         let bits = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
-        let bits = bits.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+        let bits = bits.and_then(|rest| rest.strip_suffix(TEMP_SUFFIX.as_bytes()));
         if bits.is_some_and(|bits| bits.len() == 16 && bits.iter().all(u8::is_ascii_hexdigit)) {
-            // It is litter, and no more.
+            // A leftover costs disk space and nothing else.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// A temporary file is called `.fox.mp4.0123456789abcdef.part`, so that it can be told whose it is.
-fn part_prefix(path: &Path) -> OsString {
+/// Temporary files are named `.fox.mp4.0123456789abcdef.part`, so that leftovers can be matched to their target.
+fn temp_prefix(path: &Path) -> OsString {
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());
     prefix.push(".");
     prefix
 }
 
-const SUFFIX: &str = ".part";
+const TEMP_SUFFIX: &str = ".part";
 
-/// A temporary file, which is removed when it is dropped, unless it was renamed.
-struct Part<'a> {
+/// A temporary file beside its target, removed on drop unless it was renamed.
+#[derive(Debug)]
+struct TempFile<'a> {
     file: File,
-    path: &'a Path,
-    temporary: PathBuf,
+    path: PathBuf,
+    target: &'a Path,
     renamed: bool,
 }
 
-impl<'a> Part<'a> {
-    /// What cannot become a file is refused before anything is read, and a device is not replaced by one.
-    fn beside(path: &'a Path) -> Result<Self> {
-        let is_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-        let reason = match fs::metadata(path) {
-            _ if is_a_folder || path.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
-            Ok(there) if there.is_dir() => Some(io::ErrorKind::IsADirectory.into()),
-            Ok(there) if !there.is_file() => Some(io::Error::other("it is there, and is no regular file")),
+impl<'a> TempFile<'a> {
+    /// Creates the temporary file. Fails if `target` is a directory or another non-regular file.
+    fn create(target: &'a Path) -> Result<Self> {
+        let is_directory = target.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+        let reason = match fs::metadata(target) {
+            _ if is_directory || target.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if found.is_dir() => Some(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => Some(io::Error::other("it exists and is not a regular file")),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error),
             _ => None,
         };
         if let Some(reason) = reason {
-            return Err(Error::io("write a video to", path)(reason));
+            return Err(Error::io("write a video to", target)(reason));
         }
-        // Random, so that no other process writes to the file that is renamed here.
-        let mut name = part_prefix(path);
-        name.push(format!("{:016x}{SUFFIX}", random::bits()));
-        let temporary = folder_of(path).join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary);
-        let file = file.map_err(Error::io("create a file in", folder_of(path)))?;
-        Ok(Part { file, path, temporary, renamed: false })
-    }
-
-    /// Syncs before the rename: otherwise a power failure could leave the name with half of the bytes.
-    fn rename(mut self, may_be_placed: &dyn Fn() -> Result<()>) -> Result<()> {
-        let path = self.path;
-        self.file.sync_all().map_err(Error::io("sync", path))?;
-        may_be_placed()?;
-        fs::rename(&self.temporary, path).map_err(Error::io("put the whole video in the place of", path))?;
-        self.renamed = true;
-        sync_folder_of(path);
-        Ok(())
+        // A random name, so that no other process writes to the file that is renamed later.
+        let mut name = temp_prefix(target);
+        name.push(format!("{:016x}{TEMP_SUFFIX}", random::bits()));
+        let path = parent_dir(target).join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(Error::io("create a file in", parent_dir(target)))?;
+        Ok(TempFile { file, path, target, renamed: false })
     }
 }
 
-impl Drop for Part<'_> {
+impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         if !self.renamed {
-            // The error that led here is the one to tell.
-            let _ = fs::remove_file(&self.temporary);
+            // Ignore the result: the error that caused the drop is the one to report.
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Makes the name of a file outlive a power failure, where the file system can: the file itself is synced.
-pub(crate) fn sync_folder_of(path: &Path) {
+/// Makes a new file name survive a power failure, where the file system can. The file itself is synced by its writer.
+pub(crate) fn sync_parent_dir(path: &Path) {
     #[cfg(unix)]
-    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    let _ = File::open(parent_dir(path)).and_then(|folder| folder.sync_all());
     #[cfg(not(unix))]
     let _ = path;
 }
 
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub(crate) fn parent_dir(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -178,7 +192,7 @@ mod tests {
 
     const VIDEO: &[u8] = b"\0\0\0\x08ftyp\0\0\0\x08moov\0\0\0\x09mdat1";
 
-    /// Gives a byte and then an error.
+    /// Returns one byte, then an error.
     struct Breaks(bool);
 
     impl Read for Breaks {
@@ -192,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_in_one_step() {
+    fn save_replaces_an_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
@@ -202,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_breaks_leaves_the_old_file_and_no_litter() {
+    fn a_failing_reader_leaves_the_old_file_and_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
@@ -213,31 +227,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_may_not_be_placed_is_not() {
+    fn a_temp_video_that_is_dropped_leaves_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
-        save_if(VIDEO, &path, &|| Err(Error::MissingKey)).unwrap_err();
+        drop(TempVideo::write(VIDEO, &path).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["video.mp4"]);
     }
 
     #[test]
-    fn litter_is_swept_and_nothing_else() {
+    fn remove_leftovers_removes_only_temporary_files_of_this_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.mp4");
         let others = [".a.mp4.part", ".a.mp4.b.0123456789abcdef.part", ".b.mp4.0123456789abcdef.part", "a.mp4"];
         for name in others.into_iter().chain([".a.mp4.0123456789abcdef.part", ".a.mp4.ffffffffffffffff.part"]) {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        sweep(&path);
+        remove_leftovers(&path);
         let left = names(folder.path());
         assert_eq!(left.len(), others.len());
         assert!(others.iter().all(|name| left.iter().any(|left| left == name)), "{left:?}");
     }
 
     #[test]
-    fn what_is_no_whole_video_is_not_saved() {
+    fn save_rejects_incomplete_videos() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
@@ -248,7 +262,7 @@ mod tests {
         assert_eq!(names(folder.path()), ["video.mp4"]);
     }
 
-    /// Is interrupted before each byte.
+    /// Fails with `Interrupted` before each byte.
     struct Interrupted<'a>(&'a [u8], bool);
 
     impl Read for Interrupted<'_> {
@@ -259,14 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_interrupted_is_read_on() {
+    fn save_retries_interrupted_reads() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         assert_eq!(save(Interrupted(VIDEO, false), &path).unwrap(), VIDEO.len() as u64);
     }
 
     #[test]
-    fn a_place_that_cannot_be_written_is_named_before_anything_is_read() {
+    fn an_unwritable_path_is_an_error_before_anything_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let unusable = [
             folder.path().join("missing").join("video.mp4"),
@@ -280,7 +294,7 @@ mod tests {
         for path in unusable {
             let mut reader = Breaks(false);
             assert!(matches!(save(&mut reader, &path), Err(Error::Io { .. })), "{}", path.display());
-            assert!(!reader.0, "nothing was read for {}", path.display());
+            assert!(!reader.0, "something was read for {}", path.display());
         }
         assert_eq!(names(folder.path()), [""; 0]);
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::generation::{Failure, GenerationId, Status, Usage, Video};
-use crate::shown::excerpt;
+use crate::redact::excerpt;
 
 /// An answer with a good status that does not say what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub(crate) enum Malformed {
     #[error("it has no status")]
     NoStatus,
     #[error("it says completed, but has no URL of the video")]
-    NoUrl,
+    MissingUrl,
 }
 
 impl From<serde_json::Error> for Malformed {
@@ -30,7 +30,7 @@ impl From<serde_json::Error> for Malformed {
 }
 
 /// Reads an object. serde would also take an array, for the fields in their order: some list's first text for an id.
-fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Malformed> {
+fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Malformed> {
     match json.trim_ascii_start() {
         [b'[', ..] => Err(Malformed::Array),
         _ => Ok(serde_json::from_slice(json)?),
@@ -39,70 +39,70 @@ fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Malformed> {
 
 /// A field that counts as absent if it has another type than documented, or cannot be read, as half a surrogate pair
 /// and 1e999: that shall cost nobody a paid video.
-struct Maybe<T>(Option<T>);
+struct Lenient<T>(Option<T>);
 
-impl<T> Default for Maybe<T> {
+impl<T> Default for Lenient<T> {
     fn default() -> Self {
-        Maybe(None)
+        Lenient(None)
     }
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Maybe<T> {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let field = <&RawValue>::deserialize(deserializer)?;
-        Ok(Maybe(object(field.get().as_bytes()).ok()))
+        Ok(Lenient(parse_object(field.get().as_bytes()).ok()))
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Created {
-    id: Maybe<GenerationId>,
+    id: Lenient<GenerationId>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Generation {
-    status: Maybe<String>,
-    video: Maybe<File>,
-    duration: Maybe<f64>,
+    status: Lenient<String>,
+    video: Lenient<File>,
+    duration: Lenient<f64>,
     error: Option<Box<RawValue>>,
-    meta: Maybe<Meta>,
+    meta: Lenient<Meta>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {
-    url: Maybe<String>,
-    content_type: Maybe<String>,
-    file_name: Maybe<String>,
-    file_size: Maybe<u64>,
-    duration: Maybe<f64>,
+    url: Lenient<String>,
+    content_type: Lenient<String>,
+    file_name: Lenient<String>,
+    file_size: Lenient<u64>,
+    duration: Lenient<f64>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Meta {
-    usage: Maybe<MetaUsage>,
+    usage: Lenient<MetaUsage>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct MetaUsage {
-    tokens_used: Maybe<f64>,
-    credits_used: Maybe<f64>,
-    usd_spent: Maybe<f64>,
+    tokens_used: Lenient<f64>,
+    credits_used: Lenient<f64>,
+    usd_spent: Lenient<f64>,
 }
 
 /// Reads the id from the answer to a create.
 pub(crate) fn created(body: &[u8]) -> Result<GenerationId, Malformed> {
-    let answer: Option<Created> = object(body)?;
+    let answer: Option<Created> = parse_object(body)?;
     answer.unwrap_or_default().id.0.ok_or(Malformed::NoId)
 }
 
 /// Reads the answer to the question how far `id` is.
 pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed> {
-    let answer: Option<Generation> = object(body)?;
+    let answer: Option<Generation> = parse_object(body)?;
     let answer = answer.unwrap_or_default();
     Ok(match answer.status.0.as_deref() {
         None => return Err(Malformed::NoStatus),
@@ -113,7 +113,7 @@ pub(crate) fn status(body: &[u8], id: &GenerationId) -> Result<Status, Malformed
             let file = answer.video.0.unwrap_or_default();
             Status::Completed(Video {
                 id: id.clone(),
-                url: file.url.0.filter(|url| !url.is_empty()).ok_or(Malformed::NoUrl)?,
+                url: file.url.0.filter(|url| !url.is_empty()).ok_or(Malformed::MissingUrl)?,
                 content_type: file.content_type.0,
                 file_name: file.file_name.0,
                 // An empty file is no video: the number is not meant.
@@ -135,13 +135,13 @@ fn failure(error: Option<&RawValue>) -> Failure {
     #[derive(Deserialize)]
     struct Reason {
         #[serde(default)]
-        name: Maybe<String>,
+        name: Lenient<String>,
         message: Box<RawValue>,
     }
     let Some(error) = error else {
         return Failure { name: None, message: "the service gave no reason".to_owned() };
     };
-    match object::<Reason>(error.get().as_bytes()) {
+    match parse_object::<Reason>(error.get().as_bytes()) {
         Ok(Reason { name, message }) => {
             Failure { name: name.0.map(|name| excerpt(name.as_bytes())), message: text(&message) }
         }
@@ -158,24 +158,24 @@ fn text(json: &RawValue) -> String {
 /// A page of the service's logs.
 #[derive(Default, Deserialize)]
 pub(crate) struct LogPage {
-    data: Vec<Maybe<LogRow>>,
+    data: Vec<Lenient<LogEntry>>,
     #[serde(default)]
-    pagination: Maybe<Pagination>,
+    pagination: Lenient<Pagination>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Pagination {
-    has_more: Maybe<bool>,
+    has_more: Lenient<bool>,
 }
 
 /// One request of the account.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct LogRow {
-    status: Maybe<String>,
-    client_request_id: Maybe<String>,
-    inference_id: Maybe<GenerationId>,
+pub(crate) struct LogEntry {
+    status: Lenient<String>,
+    client_request_id: Lenient<String>,
+    inference_id: Lenient<GenerationId>,
 }
 
 impl LogPage {
@@ -189,13 +189,13 @@ impl LogPage {
         self.data.is_empty() || has_more == Some(false)
     }
 
-    pub(crate) fn rows_of(&self, client_request_id: &str) -> impl Iterator<Item = &LogRow> {
+    pub(crate) fn entries_for(&self, client_request_id: &str) -> impl Iterator<Item = &LogEntry> {
         let rows = self.data.iter().filter_map(|row| row.0.as_ref());
         rows.filter(move |row| row.client_request_id.0.as_deref() == Some(client_request_id))
     }
 }
 
-impl LogRow {
+impl LogEntry {
     pub(crate) fn has_failed(&self) -> bool {
         self.status.0.as_deref() == Some("failed")
     }
@@ -208,7 +208,7 @@ impl LogRow {
 
 /// Reads a page of the logs.
 pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
-    object(body)
+    parse_object(body)
 }
 
 /// How the service explains a refusal.
@@ -223,9 +223,9 @@ pub(crate) fn refusal(body: &[u8]) -> Envelope {
     struct WireEnvelope {
         message: Box<RawValue>,
         #[serde(rename = "requestId", default)]
-        request_id: Maybe<String>,
+        request_id: Lenient<String>,
     }
-    match object::<WireEnvelope>(body) {
+    match parse_object::<WireEnvelope>(body) {
         Ok(WireEnvelope { message, request_id }) => {
             Envelope { message: text(&message), request_id: request_id.0.map(|id| excerpt(id.as_bytes())) }
         }
@@ -407,7 +407,7 @@ mod tests {
         for (pagination, is_last) in table {
             let page = log_page(format!(r#"{{"data":[null,7,{row}],{pagination}}}"#).as_bytes()).unwrap();
             assert_eq!((page.len(), page.is_last()), (3, is_last), "{pagination}");
-            let ids: Vec<_> = page.rows_of("fox").map(|row| row.generation_id().unwrap().as_str()).collect();
+            let ids: Vec<_> = page.entries_for("fox").map(|row| row.generation_id().unwrap().as_str()).collect();
             assert_eq!(ids, ["a:b"]);
         }
         assert!(log_page(br#"{"data":[]}"#).unwrap().is_last());

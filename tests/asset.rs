@@ -63,7 +63,7 @@ fn an_asset_is_generated_once() {
 
 #[test]
 fn a_receipt_reads_like_what_happened() {
-    let emulator = Emulator::builder().create([Step::Refuse(429)]).start();
+    let emulator = Emulator::builder().create([Step::Http(429)]).start();
     let (_folder, asset) = campfire();
     made(&asset, &emulator).unwrap();
     assert_eq!(steps_of(&asset), ["requested", "refused", "requested", "created", "completed"]);
@@ -114,8 +114,7 @@ fn each_field_that_changes_is_the_reason_and_a_new_payment() {
 
 #[test]
 fn what_is_refused_or_fails_costs_nothing_and_is_tried_again() {
-    let emulator =
-        Emulator::builder().create([Step::Refuse(403)]).status_of(0, [Step::Failed("moderated".to_owned())]).start();
+    let emulator = Emulator::builder().create([Step::Http(403)]).status_of(0, [Step::failed("moderated")]).start();
     let (_folder, asset) = campfire();
     assert!(matches!(made(&asset, &emulator), Err(Error::Refused { status: 403, .. })));
     assert_eq!(asset.state().unwrap(), State::Missing);
@@ -130,12 +129,14 @@ fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
     let (_folder, fox_asset) = campfire();
     let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
     let creates_of = |emulator: &Emulator, prompt: &str| {
-        let of = |create: &&kling::emulator::Asked| create.body["prompt"] == prompt && create.generation_id.is_some();
+        let of = |create: &&kling::emulator::RecordedRequest| {
+            create.body["prompt"] == prompt && create.generation_id.is_some()
+        };
         emulator.creates().iter().filter(of).count()
     };
 
     // The other one was refused: the file is still the first one's.
-    let emulator = Emulator::builder().create([Step::Queued, Step::Refuse(403)]).start();
+    let emulator = Emulator::builder().create([Step::Queued, Step::Http(403)]).start();
     made(&fox_asset, &emulator).unwrap();
     made(&owl_asset, &emulator).unwrap_err();
     is_free(&fox_asset);
@@ -148,7 +149,7 @@ fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
     assert_eq!((creates_of(&emulator, "A fox in the snow"), creates_of(&emulator, "an owl")), (1, 1));
 
     // The first one's answer was lost, or it was not received.
-    for (create, status) in [(Step::Close, vec![]), (Step::Queued, vec![Step::Refuse(401)])] {
+    for (create, status) in [(Step::Close, vec![]), (Step::Queued, vec![Step::Http(401)])] {
         let emulator = Emulator::builder().create([create]).status_of(0, status).start();
         let (_folder, fox_asset) = campfire();
         let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
@@ -162,7 +163,7 @@ fn a_request_that_changes_and_changes_back_is_not_paid_for_again() {
 
 #[test]
 fn another_request_that_was_not_received_leaves_the_file_current() {
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Refuse(401)]).start();
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
     let (_folder, fox_asset) = campfire();
     let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
     made(&fox_asset, &emulator).unwrap();
@@ -177,7 +178,7 @@ fn another_request_that_was_not_received_leaves_the_file_current() {
 
 #[test]
 fn what_was_completed_once_has_its_price_even_if_it_fails_later() {
-    let fails_later = [Step::Completed, Step::Failed("expired".to_owned())];
+    let fails_later = [Step::Completed, Step::failed("expired")];
     let emulator = Emulator::builder().status_of(0, fails_later).start();
     let (_folder, fox_asset) = campfire();
     let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
@@ -191,7 +192,7 @@ fn what_was_completed_once_has_its_price_even_if_it_fails_later() {
 
 #[test]
 fn a_generation_that_exists_is_gone_on_with() {
-    let emulator = Emulator::builder().status([Step::Refuse(401), Step::Refuse(403)]).file([Step::Refuse(400)]).start();
+    let emulator = Emulator::builder().status([Step::Http(401), Step::Http(403)]).file([Step::Http(400)]).start();
     let (_folder, asset) = campfire();
     for _ in 0..3 {
         made(&asset, &emulator).unwrap_err();
@@ -219,7 +220,7 @@ fn a_lost_answer_is_looked_up_and_never_paid_for_again() {
     made(&asset, &emulator).unwrap();
     assert_eq!(emulator.creates().len(), 1);
 
-    let emulator = Emulator::builder().create([Step::Close]).logs_after(2).start();
+    let emulator = Emulator::builder().create([Step::Close]).logs_lag(2).start();
     let (_folder, asset) = campfire();
     for _ in 0..3 {
         let error = made(&asset, &emulator).unwrap_err();
@@ -230,15 +231,14 @@ fn a_lost_answer_is_looked_up_and_never_paid_for_again() {
     made(&asset, &emulator).unwrap();
     assert_eq!(emulator.creates().len(), 1);
 
-    let emulator =
-        Emulator::builder().create([Step::Close]).status_of(0, [Step::Failed("moderated".to_owned())]).start();
+    let emulator = Emulator::builder().create([Step::Close]).status_of(0, [Step::failed("moderated")]).start();
     let (_folder, asset) = campfire();
     made(&asset, &emulator).unwrap_err();
     made(&asset, &emulator).unwrap();
     is_free(&asset);
     assert_eq!(emulator.creates().len(), 2, "a failed row costs nothing");
 
-    let emulator = Emulator::builder().create([Step::Close]).logs([Step::Refuse(403)]).start();
+    let emulator = Emulator::builder().create([Step::Close]).logs([Step::Http(403)]).start();
     let (_folder, asset) = campfire();
     for _ in 0..2 {
         let error = made(&asset, &emulator).unwrap_err();
@@ -321,7 +321,7 @@ fn what_a_killed_process_has_left_is_removed_and_no_link_is_followed() {
 
 #[test]
 fn many_assets_are_in_flight_together_and_one_that_fails_costs_no_other_its_file() {
-    let emulator = Emulator::builder().status_of(1, [Step::Failed("moderated".to_owned())]).start();
+    let emulator = Emulator::builder().status_of(1, [Step::failed("moderated")]).start();
     let folder = tempfile::tempdir().unwrap();
     let assets: Vec<Asset> = (0..4)
         .map(|n| Asset::new(folder.path().join(format!("{n}.mp4")), VideoRequest::new(format!("fox {n}"))))
@@ -374,7 +374,7 @@ fn a_torn_receipt_is_never_paid_for_again() {
 
 #[test]
 fn a_copy_that_breaks_off_within_a_second_request_loses_neither() {
-    let emulator = Emulator::builder().status([Step::Refuse(401)]).start();
+    let emulator = Emulator::builder().status([Step::Http(401)]).start();
     let (_folder, fox_asset) = campfire();
     let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
     made(&fox_asset, &emulator).unwrap_err();
@@ -395,8 +395,7 @@ fn a_copy_that_breaks_off_within_a_second_request_loses_neither() {
 
 #[test]
 fn receipts_that_were_joined_are_not_paid_for_again() {
-    let emulator =
-        Emulator::builder().create([Step::Queued, Step::Close]).status_of(1, [Step::Failed("x".to_owned())]).start();
+    let emulator = Emulator::builder().create([Step::Queued, Step::Close]).status_of(1, [Step::failed("x")]).start();
     let ((_here, here), (_there, there)) = (campfire(), campfire());
     made(&here, &emulator).unwrap();
     made(&there, &emulator).unwrap_err();
@@ -593,7 +592,7 @@ fn a_receipt_that_stays_locked_is_not_waited_for_without_end() {
     let (_folder, asset) = campfire();
     let receipt = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
     receipt.lock().unwrap();
-    let poll = Poll { deadline: millis(20), ..Poll::default() };
+    let poll = Poll { max_wait: millis(20), ..Poll::default() };
     let connect = || Client::builder("rehearsal-key").base_url(emulator.base_url()).poll(poll).build();
     let error = only_failure(ensure([&asset], connect).unwrap_err());
     assert!(format!("{error:?}").contains("another process works on it"), "{error:?}");
@@ -633,7 +632,7 @@ fn a_receipt_that_is_deleted_while_it_is_worked_on_is_an_error_with_the_id() {
             assert!(format!("{error:?}").contains("deleted or replaced"), "{error:?}");
         });
         // The file is there, and is not paid for again.
-        assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+        assert_eq!(asset.state().unwrap(), State::Untracked);
         made(&asset, &emulator).unwrap_err();
         assert_eq!(emulator.creates().len(), 1);
     }
@@ -671,7 +670,7 @@ fn a_file_without_a_receipt_is_not_overwritten() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();
     fs::write(asset.path(), "somebody's work").unwrap();
-    assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+    assert_eq!(asset.state().unwrap(), State::Untracked);
     let error = made(&asset, &emulator).unwrap_err();
     assert!(matches!(error, Error::AssetNotCurrent { .. }), "{error:?}");
     assert!(format!("{error:?}").contains("campfire.mp4.receipt.jsonl"), "{error:?}");
@@ -680,11 +679,11 @@ fn a_file_without_a_receipt_is_not_overwritten() {
     assert!(!asset.receipt_path().exists(), "nor is an empty one left");
 
     // Nor with a receipt of what was refused.
-    let refusing = Emulator::builder().create([Step::Refuse(403)]).start();
+    let refusing = Emulator::builder().create([Step::Http(403)]).start();
     let (_folder, asset) = campfire();
     made(&asset, &refusing).unwrap_err();
     fs::write(asset.path(), "somebody's work").unwrap();
-    assert_eq!(asset.state().unwrap(), State::WithoutReceipt);
+    assert_eq!(asset.state().unwrap(), State::Untracked);
     made(&asset, &refusing).unwrap_err();
     assert_eq!(fs::read(asset.path()).unwrap(), b"somebody's work");
     assert_eq!(refusing.creates().len(), 1);
@@ -719,7 +718,7 @@ fn a_receipt_that_is_replaced_meanwhile_keeps_its_file() {
 
 #[test]
 fn a_file_that_has_expired_says_how_to_pay_again() {
-    let emulator = Emulator::builder().file(vec![Step::Refuse(410); 9]).start();
+    let emulator = Emulator::builder().file(vec![Step::Http(410); 9]).start();
     let (_folder, asset) = campfire();
     let error = made(&asset, &emulator).unwrap_err();
     assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
@@ -746,7 +745,7 @@ fn a_request_that_a_receipt_could_not_give_back_costs_nothing() {
 
 #[test]
 fn all_that_failed_is_told_and_costs_the_others_nothing() {
-    let emulator = Emulator::builder().status_of(0, [Step::Failed("moderated".to_owned())]).start();
+    let emulator = Emulator::builder().status_of(0, [Step::failed("moderated")]).start();
     let folder = tempfile::tempdir().unwrap();
     let asset = |name: &str| Asset::new(folder.path().join(name), VideoRequest::new(name));
     let assets = ["failing.mp4", "hostile.mp4", "sound.mp4", "file/nowhere.mp4"].map(asset);
@@ -762,7 +761,7 @@ fn all_that_failed_is_told_and_costs_the_others_nothing() {
 
 #[test]
 fn a_generation_of_another_server_is_not_asked_for_here() {
-    let there = Emulator::builder().status([Step::Refuse(401)]).start();
+    let there = Emulator::builder().status([Step::Http(401)]).start();
     let (_folder, asset) = campfire();
     made(&asset, &there).unwrap_err();
     let here = Emulator::start();

@@ -37,7 +37,7 @@ fn items_come_in_the_order_of_completion() {
 fn in_flight_bounds_what_is_created_and_unfinished() {
     for most in [1, 3, 8] {
         let emulator = Emulator::start();
-        let mut batch = emulator.client().generate_all(&foxes(8)).in_flight(most);
+        let mut batch = emulator.client().generate_all(&foxes(8)).max_in_flight(most);
         let mut ended = 0;
         while let Some((_, outcome)) = batch.next() {
             outcome.unwrap();
@@ -48,7 +48,7 @@ fn in_flight_bounds_what_is_created_and_unfinished() {
         assert_eq!((ended, emulator.creates().len()), (8, 8));
     }
     // None at all would never end.
-    assert_eq!(Emulator::start().client().generate_all(&foxes(2)).in_flight(0).count(), 2);
+    assert_eq!(Emulator::start().client().generate_all(&foxes(2)).max_in_flight(0).count(), 2);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn four_are_in_flight_unless_it_is_said() {
     let mut batch = emulator.client().generate_all(&foxes(9));
     assert_eq!(batch.next().unwrap().0, 0);
     assert_eq!(emulator.creates().len(), 4);
-    let ids: Vec<usize> = batch.ids().into_iter().map(|(index, _)| index).collect();
+    let ids: Vec<usize> = batch.unfinished().into_iter().map(|(index, _)| index).collect();
     assert_eq!(ids, [1, 2, 3]);
 }
 
@@ -68,7 +68,7 @@ fn what_cannot_be_sent_is_told_before_anything_is_paid_for() {
     requests[1] = VideoRequest::new(" ");
     requests[2] = fox().client_request_id("fox-1");
     requests[3] = fox().client_request_id("fox-1");
-    let mut batch = emulator.client().generate_all(&requests).in_flight(1);
+    let mut batch = emulator.client().generate_all(&requests).max_in_flight(1);
     for (index, field) in [(1, "prompt"), (3, "client request id")] {
         let (found, outcome) = batch.next().unwrap();
         assert!(matches!(outcome, Err(Error::InvalidRequest { field: said, .. }) if said == field), "{index}");
@@ -79,8 +79,8 @@ fn what_cannot_be_sent_is_told_before_anything_is_paid_for() {
 
 #[test]
 fn a_thread_that_comes_late_costs_no_generation_its_result() {
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Queued, Step::Refuse(503)]).start();
-    let poll = Poll { interval: millis(5), deadline: millis(500) };
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Queued, Step::Http(503)]).start();
+    let poll = Poll { interval: millis(5), max_wait: millis(500) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let mut batch = client.generate_all(&foxes(2));
     assert_eq!(batch.next().unwrap().0, 0);
@@ -93,7 +93,7 @@ fn a_thread_that_comes_late_costs_no_generation_its_result() {
 #[test]
 fn the_next_create_waits_as_long_as_the_last_one_was_told_to() {
     let emulator = Emulator::builder()
-        .create([Step::Queued, Step::RefuseAfter(429, "86400".to_owned())])
+        .create([Step::Queued, Step::http_retry_after(429, "86400")])
         .status(vec![Step::Queued; 3])
         .start();
     let mut batch = emulator.client().generate_all(&foxes(9));
@@ -106,15 +106,15 @@ fn the_next_create_waits_as_long_as_the_last_one_was_told_to() {
 #[test]
 fn one_that_fails_costs_no_other_its_result() {
     let emulator = Emulator::builder()
-        .create([Step::Queued, Step::Close, Step::Refuse(400), Step::Queued, Step::Refuse(429), Step::Queued])
+        .create([Step::Queued, Step::Close, Step::Http(400), Step::Queued, Step::Http(429), Step::Queued])
         // The accepted ones, in order: requests 0, 1 (whose answer was lost), 3, 4, 5, 7, 8.
-        .status_of(2, [Step::Failed("moderated".to_owned())])
-        .status_of(3, [Step::Refuse(401)])
-        .status_of(4, [Step::Html(502), Step::Cut(3), Step::Queued])
+        .status_of(2, [Step::failed("moderated")])
+        .status_of(3, [Step::Http(401)])
+        .status_of(4, [Step::Html(502), Step::Truncate(3), Step::Queued])
         .start();
     let mut requests = foxes(9);
     requests[6] = VideoRequest::new(" ");
-    let outcomes = outcomes(emulator.client().generate_all(&requests).in_flight(9));
+    let outcomes = outcomes(emulator.client().generate_all(&requests).max_in_flight(9));
 
     assert_eq!(outcomes.len(), 9);
     let video = |index: usize| outcomes[&index].as_ref().unwrap();
@@ -135,16 +135,11 @@ fn one_that_fails_costs_no_other_its_result() {
 fn a_third_with_faults_leaves_two_thirds_untouched() {
     let mut builder = Emulator::builder();
     for n in (0..60).step_by(3) {
-        let steps = [
-            vec![Step::Failed("x".to_owned())],
-            vec![Step::Refuse(403)],
-            vec![Step::Reset; 3],
-            vec![Step::Body(vec![]); 9],
-        ];
+        let steps = [vec![Step::failed("x")], vec![Step::Http(403)], vec![Step::Reset; 3], vec![Step::Body(vec![]); 9]];
         builder = builder.status_of(n, steps[n / 3 % 4].clone());
     }
     let emulator = builder.start();
-    for (index, outcome) in outcomes(emulator.client().generate_all(&foxes(60)).in_flight(60)) {
+    for (index, outcome) in outcomes(emulator.client().generate_all(&foxes(60)).max_in_flight(60)) {
         match (index % 3, index / 3 % 4, outcome) {
             (0, 0, Err(Error::Failed { .. })) | (0, 1, Err(Error::Unfinished { .. })) => {}
             (0, 2 | 3, Ok(_)) | (1 | 2, _, Ok(_)) => {}
@@ -156,7 +151,7 @@ fn a_third_with_faults_leaves_two_thirds_untouched() {
 
 #[test]
 fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
-    let emulator = Emulator::builder().create([Step::Queued, Step::RefuseAfter(429, "60".to_owned())]).start();
+    let emulator = Emulator::builder().create([Step::Queued, Step::http_retry_after(429, "60")]).start();
     let mut batch = emulator.client().generate_all(&foxes(3));
     let (index, outcome) = batch.next().unwrap();
     assert_eq!((index, outcome.is_ok()), (0, true));
@@ -169,7 +164,7 @@ fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
 
 #[test]
 fn a_create_is_sent_at_most_three_times() {
-    let emulator = Emulator::builder().create(vec![Step::Refuse(429); 5]).start();
+    let emulator = Emulator::builder().create(vec![Step::Http(429); 5]).start();
     let outcomes = outcomes(emulator.client().generate_all(&foxes(2)));
     assert!(matches!(outcomes[&0], Err(Error::Refused { status: 429, .. })));
     assert!(outcomes[&1].is_ok(), "its third try is accepted");
@@ -179,10 +174,10 @@ fn a_create_is_sent_at_most_three_times() {
 #[test]
 fn each_generation_has_its_own_pause_and_deadline() {
     let emulator = Emulator::builder()
-        .status_of(0, [Step::RefuseAfter(429, "60".to_owned())])
+        .status_of(0, [Step::http_retry_after(429, "60")])
         .status_of(1, vec![Step::Generating; 1000])
         .start();
-    let poll = Poll { interval: millis(2), deadline: millis(40) };
+    let poll = Poll { interval: millis(2), max_wait: millis(40) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let outcomes = outcomes(client.generate_all(&foxes(3)));
     // Its one pause was cut to the deadline, and its script has ended.
@@ -198,9 +193,9 @@ fn each_generation_has_its_own_pause_and_deadline() {
 fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
     let emulator = Emulator::builder().status_of(1, vec![]).status(vec![Step::Generating; 50]).start();
     let client = emulator.client();
-    let mut batch = client.generate_all(&foxes(9)).in_flight(3);
+    let mut batch = client.generate_all(&foxes(9)).max_in_flight(3);
     assert_eq!(batch.next().unwrap().0, 1);
-    let left: Vec<_> = batch.ids().into_iter().map(|(_, id)| id.clone()).collect();
+    let left: Vec<_> = batch.unfinished().into_iter().map(|(_, id)| id.clone()).collect();
     assert_eq!(left.len(), accepted(&emulator) - 1);
     drop(batch);
     let created = emulator.creates().len();
@@ -217,17 +212,17 @@ fn progress_can_be_read_between_items() {
     let emulator = Emulator::builder()
         .status_of(0, vec![Step::Queued; 3])
         .status_of(1, vec![Step::Generating; 999])
-        .status_of(2, vec![Step::Word("waiting".to_owned()); 999])
+        .status_of(2, vec![Step::other_status("waiting"); 999])
         .status_of(3, vec![Step::Queued; 999])
         .start();
     let mut batch = emulator.client().generate_all(&foxes(5));
-    assert_eq!(batch.progress().to_string(), "5 to create, 0 queued, 0 generating, 0 ended");
+    assert_eq!(batch.progress().to_string(), "5 to create, 0 queued, 0 generating, 0 finished");
     assert_eq!(batch.status(0), None);
     batch.next().unwrap().1.unwrap();
-    assert_eq!(batch.progress().to_string(), "1 to create, 1 queued, 1 generating, 1 otherwise under way, 1 ended");
+    assert_eq!(batch.progress().to_string(), "1 to create, 1 queued, 1 generating, 1 with another status, 1 finished");
     assert_eq!(batch.status(1), Some(&Status::Generating));
     assert_eq!(batch.status(2), Some(&Status::Other("waiting".to_owned())));
-    assert_eq!(batch.status(0), None, "it has ended");
+    assert_eq!(batch.status(0), None, "it has finished");
 }
 
 #[test]

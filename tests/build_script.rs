@@ -103,7 +103,7 @@ fn what_was_made_is_told_and_then_is_free() {
 
 #[test]
 fn an_asset_that_fails_is_told_once_and_costs_the_other_nothing() {
-    let failing = Emulator::builder().status([]).status_of(0, [Step::Failed("moderated".to_owned())]).start();
+    let failing = Emulator::builder().status([]).status_of(0, [Step::failed("moderated")]).start();
     let package = Package::new(failing);
     let name = "an_asset_that_fails_is_told_once_and_costs_the_other_nothing";
     let said = package.run(name, &[GENERATE]);

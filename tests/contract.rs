@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use kling::emulator::{Asked, Emulator, Step};
+use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{
     AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status,
     Usage, Video, VideoRequest, Watch,
@@ -20,7 +20,7 @@ fn client_with_canary(emulator: &Emulator) -> Client {
     Client::builder(KEY).base_url(emulator.base_url()).poll(poll).build().unwrap()
 }
 
-fn shows_the_key(asked: &Asked) -> bool {
+fn shows_the_key(asked: &RecordedRequest) -> bool {
     format!("{asked:?}").contains(KEY)
 }
 
@@ -58,7 +58,7 @@ fn a_create_is_the_body_of_the_contract_with_the_key_and_an_id() {
 
 #[test]
 fn every_try_of_a_create_has_an_id_of_its_own() {
-    let emulator = Emulator::builder().create([Step::Refuse(429), Step::Refuse(429)]).start();
+    let emulator = Emulator::builder().create([Step::Http(429), Step::Http(429)]).start();
     emulator.client().create(&fox()).unwrap();
     let ids: std::collections::HashSet<_> =
         emulator.creates().iter().map(|create| create.header("x-client-request-id").unwrap().to_owned()).collect();
@@ -68,7 +68,7 @@ fn every_try_of_a_create_has_an_id_of_its_own() {
 #[test]
 fn a_create_under_an_id_of_the_callers_is_not_sent_again_once_it_was_answered() {
     // The logs may show the try that was refused before they show the one that was accepted.
-    let emulator = Emulator::builder().create([Step::Refuse(429)]).start();
+    let emulator = Emulator::builder().create([Step::Http(429)]).start();
     let error = emulator.client().create(&fox().client_request_id("fox-1")).unwrap_err();
     assert!(matches!(error, Error::Refused { status: 429, .. }), "{error:?}");
     assert_eq!(emulator.creates().len(), 1);
@@ -140,9 +140,9 @@ fn the_key_and_the_signature_of_a_file_are_shown_nowhere() {
     show(format!("{:?}", Client::builder(KEY).base_url(format!("https://user:{KEY}@h")).build().unwrap_err()));
 
     let emulator = Emulator::builder()
-        .create([Step::Refuse(401), Step::Close])
-        .status([Step::Refuse(403), Step::Completed])
-        .file([Step::Refuse(400), Step::Html(200), Step::Close])
+        .create([Step::Http(401), Step::Close])
+        .status([Step::Http(403), Step::Completed])
+        .file([Step::Http(400), Step::Html(200), Step::Close])
         .start();
     let client = client_with_canary(&emulator);
     show(format!("{client:?}"));
@@ -199,7 +199,7 @@ fn polls_share_one_connection_and_a_create_has_its_own() {
 
 #[test]
 fn a_watch_gives_every_answer_and_then_ends() {
-    let emulator = Emulator::script([Step::Queued, Step::Html(502), Step::Word("waiting".to_owned())]);
+    let emulator = Emulator::script([Step::Queued, Step::Html(502), Step::other_status("waiting")]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
     let mut watch = client.watch(&id);
@@ -211,7 +211,7 @@ fn a_watch_gives_every_answer_and_then_ends() {
 
 #[test]
 fn a_failed_generation_is_an_answer_of_a_watch_and_an_error_of_a_wait() {
-    let emulator = Emulator::script([Step::Failed("moderated".to_owned())]);
+    let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
     let updates: Vec<Status> = client.watch(&id).map(Result::unwrap).collect();
@@ -222,7 +222,7 @@ fn a_failed_generation_is_an_answer_of_a_watch_and_an_error_of_a_wait() {
 #[test]
 fn a_generation_can_be_gone_on_with_by_another_client() {
     let emulator = Emulator::script(vec![Step::Queued; 1000]);
-    let poll = Poll { interval: millis(2), deadline: millis(20) };
+    let poll = Poll { interval: millis(2), max_wait: millis(20) };
     let hasty = emulator.client_builder().poll(poll).build().unwrap();
     let error = hasty.generate(&fox()).unwrap_err();
     assert_eq!(error.generation_id(), Some(&only_id(&emulator)));

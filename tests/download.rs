@@ -11,8 +11,8 @@ use kling::{Client, Error, Seconds, Video};
 use support::{RawServer, cause, fox, millis, names, say};
 
 use Step::{
-    Body, Close, Completed, Cut, CutUnannounced, Drip, Html, OtherFile, Redirect, Refuse, RefuseAfter, Reset,
-    ResetAfter, Stall, StallAfter, Unread, WrongRange,
+    Close, Completed, Html, Http, OtherFile, Reset, ResetAfter, ResetUnread, Stall, StallAfter, Throttle, Truncate,
+    TruncateWithoutLength, WrongRange,
 };
 
 /// How a download ends.
@@ -25,16 +25,16 @@ enum File {
     /// Absent, because what came is this.
     NotAVideo(&'static str),
     /// Absent, because nothing came.
-    NoAnswer,
+    NoResponse,
 }
-use File::{NoAnswer, NotAVideo, Refused, Whole};
+use File::{NoResponse, NotAVideo, Refused, Whole};
 
 fn body(bytes: impl AsRef<[u8]>) -> Step {
-    Body(bytes.as_ref().to_vec())
+    Step::body(bytes.as_ref())
 }
 
 fn after(status: u16, seconds: &str) -> Step {
-    RefuseAfter(status, seconds.to_owned())
+    Step::http_retry_after(status, seconds)
 }
 
 fn file_column() -> Vec<(&'static str, Vec<Step>, File)> {
@@ -42,44 +42,52 @@ fn file_column() -> Vec<(&'static str, Vec<Step>, File)> {
         ("nothing", vec![], Whole(1)),
         ("closed before an answer", vec![Close], Whole(2)),
         ("reset before an answer", vec![Reset], Whole(2)),
-        ("reset before it was read", vec![Unread], Whole(2)),
-        ("closed for ever", vec![Close; 9], NoAnswer),
+        ("reset before it was read", vec![ResetUnread], Whole(2)),
+        ("closed for ever", vec![Close; 9], NoResponse),
         ("no answer until the timeout", vec![Stall], Whole(2)),
         ("silence in the middle", vec![StallAfter(9000)], Whole(2)),
         ("silence before the first byte", vec![StallAfter(0)], Whole(2)),
-        ("a drip", vec![Drip(millis(5))], Whole(2)),
-        ("cut before the first byte", vec![Cut(0)], Whole(2)),
-        ("cut within the first box", vec![Cut(5)], Whole(2)),
-        ("cut in the middle", vec![Cut(9000)], Whole(2)),
-        ("cut again and again", vec![Cut(4000), Cut(4000), Cut(100), Cut(1), Cut(4000), Cut(4000)], Whole(7)),
-        ("cut and never a new byte", vec![Cut(4000), Cut(0), Close, Cut(0), Reset, Cut(0)], NoAnswer),
+        ("a drip", vec![Throttle(millis(5))], Whole(2)),
+        ("cut before the first byte", vec![Truncate(0)], Whole(2)),
+        ("cut within the first box", vec![Truncate(5)], Whole(2)),
+        ("cut in the middle", vec![Truncate(9000)], Whole(2)),
+        (
+            "cut again and again",
+            vec![Truncate(4000), Truncate(4000), Truncate(100), Truncate(1), Truncate(4000), Truncate(4000)],
+            Whole(7),
+        ),
+        (
+            "cut and never a new byte",
+            vec![Truncate(4000), Truncate(0), Close, Truncate(0), Reset, Truncate(0)],
+            NoResponse,
+        ),
         ("reset in the middle", vec![ResetAfter(9000)], Whole(2)),
-        ("cut without a length", vec![CutUnannounced(9000)], Whole(2)),
-        ("cut without a length, before the first byte", vec![CutUnannounced(0)], Whole(2)),
-        ("whole without a length", vec![CutUnannounced(usize::MAX)], Whole(1)),
-        ("416", vec![Cut(9000), Refuse(416)], Whole(3)),
-        ("206 that begins elsewhere", vec![Cut(9000), WrongRange], Whole(3)),
-        ("400", vec![Refuse(400)], Refused(400)),
-        ("413", vec![Refuse(413)], Refused(413)),
-        ("422", vec![Refuse(422)], Refused(422)),
-        ("401 once", vec![Refuse(401)], Whole(2)),
-        ("402 once", vec![Refuse(402)], Whole(2)),
-        ("403 once", vec![Refuse(403)], Whole(2)),
-        ("404 once", vec![Refuse(404)], Whole(2)),
-        ("410 once", vec![Refuse(410)], Whole(2)),
-        ("403 in the middle", vec![Cut(9000), Refuse(403)], Whole(3)),
-        ("403 for ever", vec![Refuse(403); 9], Refused(403)),
-        ("404 for ever", vec![Refuse(404); 9], Refused(404)),
-        ("408", vec![Refuse(408)], Whole(2)),
-        ("409", vec![Refuse(409)], Whole(2)),
-        ("500", vec![Refuse(500)], Whole(2)),
-        ("500 for ever", vec![Refuse(500); 9], Refused(500)),
+        ("cut without a length", vec![TruncateWithoutLength(9000)], Whole(2)),
+        ("cut without a length, before the first byte", vec![TruncateWithoutLength(0)], Whole(2)),
+        ("whole without a length", vec![TruncateWithoutLength(usize::MAX)], Whole(1)),
+        ("416", vec![Truncate(9000), Http(416)], Whole(3)),
+        ("206 that begins elsewhere", vec![Truncate(9000), WrongRange], Whole(3)),
+        ("400", vec![Http(400)], Refused(400)),
+        ("413", vec![Http(413)], Refused(413)),
+        ("422", vec![Http(422)], Refused(422)),
+        ("401 once", vec![Http(401)], Whole(2)),
+        ("402 once", vec![Http(402)], Whole(2)),
+        ("403 once", vec![Http(403)], Whole(2)),
+        ("404 once", vec![Http(404)], Whole(2)),
+        ("410 once", vec![Http(410)], Whole(2)),
+        ("403 in the middle", vec![Truncate(9000), Http(403)], Whole(3)),
+        ("403 for ever", vec![Http(403); 9], Refused(403)),
+        ("404 for ever", vec![Http(404); 9], Refused(404)),
+        ("408", vec![Http(408)], Whole(2)),
+        ("409", vec![Http(409)], Whole(2)),
+        ("500", vec![Http(500)], Whole(2)),
+        ("500 for ever", vec![Http(500); 9], Refused(500)),
         ("502 as a gateway's page", vec![Html(502)], Whole(2)),
         ("504", vec![Html(504)], Whole(2)),
-        ("500 in the middle", vec![Cut(9000), Refuse(500)], Whole(3)),
-        ("429", vec![Refuse(429)], Whole(2)),
+        ("500 in the middle", vec![Truncate(9000), Http(500)], Whole(3)),
+        ("429", vec![Http(429)], Whole(2)),
         ("503 with Retry-After", vec![after(503, "0")], Whole(2)),
-        ("503 without Retry-After", vec![Refuse(503)], Whole(2)),
+        ("503 without Retry-After", vec![Http(503)], Whole(2)),
         ("429, Retry-After 86400", vec![after(429, "86400")], Refused(429)),
         ("429, Retry-After -1", vec![after(429, "-1")], Whole(2)),
         ("429, Retry-After garbage", vec![after(429, "soon")], Whole(2)),
@@ -97,7 +105,7 @@ fn file_column() -> Vec<(&'static str, Vec<Step>, File)> {
 /// A finished video whose file plays a script.
 fn video(builder: EmulatorBuilder, steps: Vec<Step>) -> (Emulator, Client, Video) {
     // Only what is silent has to be given up on; all else may take its time on a busy machine.
-    let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Drip(_)));
+    let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Throttle(_)));
     let patience = millis(if silent { 250 } else { 5000 });
     let emulator = builder.status([]).file(steps).client_timeout(patience).start();
     let client = emulator.client();
@@ -118,14 +126,14 @@ fn check(fault: &str, ends: File, requests: usize, result: Result<(), &Error>) {
     match (ends, result) {
         (Whole(expected), Ok(())) => assert!(requests >= expected, "{fault}: {requests} requests"),
         (Refused(expected), Err(error)) => match cause(error) {
-            Error::UnexpectedAnswer { status, .. } => assert_eq!(*status, expected, "{fault}"),
+            Error::UnexpectedResponse { status, .. } => assert_eq!(*status, expected, "{fault}"),
             other => panic!("{fault}: {other:?}"),
         },
         (NotAVideo(expected), Err(error)) => match cause(error) {
             Error::NotAVideo { found, .. } => assert_eq!(found, expected, "{fault}"),
             other => panic!("{fault}: {other:?}"),
         },
-        (NoAnswer, Err(error)) => assert!(matches!(cause(error), Error::NoAnswer { .. }), "{fault}: {error:?}"),
+        (NoResponse, Err(error)) => assert!(matches!(cause(error), Error::NoResponse { .. }), "{fault}: {error:?}"),
         (ends, result) => panic!("{fault}: {ends:?}, but {result:?}"),
     }
 }
@@ -178,7 +186,7 @@ fn a_download_as_a_reader_ends_as_the_table_says() {
 
 #[test]
 fn a_broken_transfer_goes_on_where_it_broke() {
-    let (emulator, client, video) = video(Emulator::builder(), vec![Cut(9000), Cut(1000)]);
+    let (emulator, client, video) = video(Emulator::builder(), vec![Truncate(9000), Truncate(1000)]);
     io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap();
     let files = emulator.files();
     let ranges: Vec<_> = files.iter().map(|file| file.header("range")).collect();
@@ -191,10 +199,10 @@ fn a_broken_transfer_goes_on_where_it_broke() {
 fn a_server_that_answers_a_range_with_all_of_it_is_read_from_its_start() {
     let whole = whole_file();
     let table = [
-        ("200 to a range", vec![Cut(9000)], Whole(2)),
-        ("200 to a range, cut before the new bytes", vec![Cut(9000), Cut(5000)], Whole(3)),
-        ("200 to a range, cut after them", vec![Cut(9000), Cut(15000), ResetAfter(20000)], Whole(4)),
-        ("200 to a range, and never a new byte", vec![Cut(9000); 9], NoAnswer),
+        ("200 to a range", vec![Truncate(9000)], Whole(2)),
+        ("200 to a range, cut before the new bytes", vec![Truncate(9000), Truncate(5000)], Whole(3)),
+        ("200 to a range, cut after them", vec![Truncate(9000), Truncate(15000), ResetAfter(20000)], Whole(4)),
+        ("200 to a range, and never a new byte", vec![Truncate(9000); 9], NoResponse),
     ];
     for (fault, steps, ends) in table {
         let (emulator, client, video) = video(Emulator::builder().ranges(false), steps);
@@ -209,13 +217,13 @@ fn a_server_that_answers_a_range_with_all_of_it_is_read_from_its_start() {
 #[test]
 fn a_file_that_nothing_tells_apart_is_read_again_and_compared() {
     let whole = whole_file();
-    let (emulator, client, video) = video(Emulator::builder().etags(false), vec![Cut(9000), Cut(15000)]);
+    let (emulator, client, video) = video(Emulator::builder().etags(false), vec![Truncate(9000), Truncate(15000)]);
     let mut bytes = Vec::new();
     client.open(&video).unwrap().read_to_end(&mut bytes).unwrap();
     assert!(bytes == whole);
     assert!(emulator.files().iter().all(|file| file.header("range").is_none()), "a range could be of another file");
 
-    let (_emulator, client, mut video) = self::video(Emulator::builder().etags(false), vec![Cut(9000), OtherFile]);
+    let (_emulator, client, mut video) = self::video(Emulator::builder().etags(false), vec![Truncate(9000), OtherFile]);
     video.file_size = None;
     let error = io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap_err();
     let error = error.downcast::<Error>().unwrap();
@@ -263,7 +271,7 @@ fn a_file_that_changes_again_and_again_is_never_glued_together() {
 
 #[test]
 fn a_file_that_changed_is_taken_whole_from_its_start() {
-    let (emulator, client, mut video) = video(Emulator::builder(), vec![Cut(9000), OtherFile, Cut(9000)]);
+    let (emulator, client, mut video) = video(Emulator::builder(), vec![Truncate(9000), OtherFile, Truncate(9000)]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fox.mp4");
     // With a length from the service, a file of another length is refused at once.
@@ -276,7 +284,7 @@ fn a_file_that_changed_is_taken_whole_from_its_start() {
 
 #[test]
 fn a_reader_that_has_handed_out_bytes_of_another_file_is_an_error() {
-    let (_emulator, client, video) = video(Emulator::builder(), vec![Cut(9000), OtherFile]);
+    let (_emulator, client, video) = video(Emulator::builder(), vec![Truncate(9000), OtherFile]);
     let mut download = client.open(&video).unwrap();
     let error = io::copy(&mut download, &mut io::sink()).unwrap_err().downcast::<Error>().unwrap();
     match cause(&error) {
@@ -289,25 +297,25 @@ fn a_reader_that_has_handed_out_bytes_of_another_file_is_an_error() {
 
 #[test]
 fn an_expired_url_is_asked_for_afresh_once() {
-    let (emulator, client, video) = video(Emulator::builder(), vec![Refuse(403)]);
+    let (emulator, client, video) = video(Emulator::builder(), vec![Http(403)]);
     client.open(&video).unwrap();
     assert_eq!((emulator.polls().len(), emulator.files().len()), (2, 2));
 
-    let (emulator, client, video) = self::video(Emulator::builder(), vec![Refuse(403); 9]);
+    let (emulator, client, video) = self::video(Emulator::builder(), vec![Http(403); 9]);
     client.open(&video).unwrap_err();
     assert_eq!((emulator.polls().len(), emulator.files().len()), (2, 2));
 }
 
 #[test]
 fn redirects_are_followed_five_times() {
-    let target = || Redirect(302, "output.mp4?hop".to_owned());
+    let target = || Step::redirect(302, "output.mp4?hop");
     let (emulator, client, video) = video(Emulator::builder(), vec![target(); 5]);
     io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap();
     assert_eq!(emulator.files().len(), 6);
 
     let (emulator, client, video) = self::video(Emulator::builder(), vec![target(); 9]);
     let error = client.open(&video).unwrap_err();
-    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
     assert_eq!(emulator.files().len(), 6);
 }
 
@@ -327,13 +335,13 @@ fn a_url_that_may_not_be_talked_to_is_refused_before_connecting() {
         let client = emulator.client();
         let video = client.generate(&fox()).unwrap();
         let error = client.open(&video).unwrap_err();
-        assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{url}: {error:?}");
+        assert!(matches!(cause(&error), Error::NoResponse { .. }), "{url}: {error:?}");
 
-        let (_emulator, client, video) = self::video(Emulator::builder(), vec![Redirect(302, url.to_owned()); 2]);
+        let (_emulator, client, video) = self::video(Emulator::builder(), vec![Step::redirect(302, url); 2]);
         let redirected = client.open(&video);
         // A relative URL is a good redirect, and only there.
         if url.contains("://") {
-            assert!(matches!(cause(&redirected.unwrap_err()), Error::NoAnswer { .. }), "{url}");
+            assert!(matches!(cause(&redirected.unwrap_err()), Error::NoResponse { .. }), "{url}");
         }
     }
 }
@@ -347,7 +355,7 @@ fn a_file_server_that_cannot_be_trusted_ends_the_download_at_once() {
     let client = emulator.client();
     let video = client.generate(&fox()).unwrap();
     let error = client.open(&video).unwrap_err();
-    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
     plain.has_had(1, "it is not tried again");
 }
 
@@ -379,7 +387,7 @@ fn a_file_that_was_there_is_replaced_only_by_a_whole_one() {
 
 #[test]
 fn the_length_is_known_before_the_first_byte() {
-    let (_emulator, client, video) = video(Emulator::builder(), vec![CutUnannounced(usize::MAX), Completed]);
+    let (_emulator, client, video) = video(Emulator::builder(), vec![TruncateWithoutLength(usize::MAX), Completed]);
     assert_eq!(client.open(&video).unwrap().len(), video.file_size);
     assert_eq!(client.open(&video).unwrap().len(), video.file_size);
 }
@@ -388,7 +396,7 @@ fn the_length_is_known_before_the_first_byte() {
 fn reads_of_any_size_give_the_same_bytes() {
     let whole = whole_file();
     for size in [1, 7, 4096] {
-        let (_emulator, client, video) = video(Emulator::builder().ranges(false), vec![Cut(9000)]);
+        let (_emulator, client, video) = video(Emulator::builder().ranges(false), vec![Truncate(9000)]);
         let mut download = client.open(&video).unwrap();
         let mut bytes = Vec::new();
         let mut buffer = vec![0; size];

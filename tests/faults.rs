@@ -12,8 +12,8 @@ use kling::{Client, Error, Poll, VideoRequest};
 use support::{RawServer, accepted, cause, closed_port, fox, millis, only_id};
 
 use Step::{
-    Body, Close, Completed, Cut, CutUnannounced, Drip, Failed, Html, Queued, Redirect, Refuse, RefuseAfter, Reset,
-    ResetAfter, Stall, StallAfter, Unread, Word,
+    Close, Completed, Html, Http, Queued, Reset, ResetAfter, ResetUnread, Stall, StallAfter, Throttle, Truncate,
+    TruncateWithoutLength,
 };
 
 const README: &str = include_str!("../README.md");
@@ -30,11 +30,11 @@ enum Create {
 use Create::{Made, Refused, Unknown};
 
 fn after(status: u16, seconds: &str) -> Step {
-    RefuseAfter(status, seconds.to_owned())
+    Step::http_retry_after(status, seconds)
 }
 
 fn body(bytes: impl AsRef<[u8]>) -> Step {
-    Body(bytes.as_ref().to_vec())
+    Step::body(bytes.as_ref())
 }
 
 fn deep() -> Step {
@@ -47,7 +47,7 @@ fn huge() -> Step {
 
 /// Only what is silent has to be given up on; all else may take its time on a busy machine.
 fn client_timeout(steps: &[Step]) -> Duration {
-    let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Drip(_)));
+    let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Throttle(_)));
     millis(if silent { 250 } else { 5000 })
 }
 
@@ -55,14 +55,14 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
     vec![
         ("closed before an answer", vec![Close], Unknown),
         ("reset before an answer", vec![Reset], Unknown),
-        ("reset before it was read", vec![Unread], Unknown),
+        ("reset before it was read", vec![ResetUnread], Unknown),
         ("no answer until the timeout", vec![Stall], Unknown),
-        ("the answer drips", vec![Drip(millis(20))], Unknown),
+        ("the answer drips", vec![Throttle(millis(20))], Unknown),
         ("the answer stops", vec![StallAfter(10)], Unknown),
-        ("cut short", vec![Cut(10)], Unknown),
-        ("cut before the body", vec![Cut(0)], Unknown),
+        ("cut short", vec![Truncate(10)], Unknown),
+        ("cut before the body", vec![Truncate(0)], Unknown),
         ("reset within the body", vec![ResetAfter(10)], Unknown),
-        ("cut without a length", vec![CutUnannounced(10)], Unknown),
+        ("cut without a length", vec![TruncateWithoutLength(10)], Unknown),
         ("not JSON", vec![body("queued")], Unknown),
         ("empty", vec![body("")], Unknown),
         ("null", vec![body("null")], Unknown),
@@ -72,26 +72,26 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
         ("an id that is none", vec![body(r#"{"id":"a b","status":"queued"}"#)], Unknown),
         ("the same key twice", vec![body(r#"{"id":"a","id":"b"}"#)], Unknown),
         ("over 1 MiB", vec![huge()], Unknown),
-        ("400", vec![Refuse(400)], Refused(400, 1)),
-        ("404", vec![Refuse(404)], Refused(404, 1)),
-        ("413", vec![Refuse(413)], Refused(413, 1)),
-        ("422", vec![Refuse(422)], Refused(422, 1)),
-        ("401", vec![Refuse(401)], Refused(401, 1)),
-        ("402", vec![Refuse(402)], Refused(402, 1)),
-        ("403", vec![Refuse(403)], Refused(403, 1)),
+        ("400", vec![Http(400)], Refused(400, 1)),
+        ("404", vec![Http(404)], Refused(404, 1)),
+        ("413", vec![Http(413)], Refused(413, 1)),
+        ("422", vec![Http(422)], Refused(422, 1)),
+        ("401", vec![Http(401)], Refused(401, 1)),
+        ("402", vec![Http(402)], Refused(402, 1)),
+        ("403", vec![Http(403)], Refused(403, 1)),
         ("403 as a page", vec![Html(403)], Refused(403, 1)),
-        ("408", vec![Refuse(408)], Unknown),
-        ("409", vec![Refuse(409)], Unknown),
-        ("500", vec![Refuse(500)], Unknown),
+        ("408", vec![Http(408)], Unknown),
+        ("409", vec![Http(409)], Unknown),
+        ("500", vec![Http(500)], Unknown),
         ("502 as a gateway's page", vec![Html(502)], Unknown),
         ("504", vec![Html(504)], Unknown),
         ("500 with Retry-After", vec![after(500, "0")], Unknown),
-        ("429 once", vec![Refuse(429)], Made(2)),
-        ("429 twice", vec![Refuse(429), after(429, "0")], Made(3)),
-        ("429 for ever", vec![Refuse(429); 9], Refused(429, 3)),
+        ("429 once", vec![Http(429)], Made(2)),
+        ("429 twice", vec![Http(429), after(429, "0")], Made(3)),
+        ("429 for ever", vec![Http(429); 9], Refused(429, 3)),
         ("503 with Retry-After", vec![after(503, "0")], Made(2)),
         ("503 with Retry-After for ever", vec![after(503, "0"); 9], Refused(503, 3)),
-        ("503 without Retry-After", vec![Refuse(503)], Unknown),
+        ("503 without Retry-After", vec![Http(503)], Unknown),
         ("429, Retry-After 86400", vec![after(429, "86400")], Refused(429, 1)),
         ("429, Retry-After -1", vec![after(429, "-1")], Made(2)),
         ("429, Retry-After garbage", vec![after(429, "soon")], Made(2)),
@@ -99,8 +99,8 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
         ("503, Retry-After 86400", vec![after(503, "86400")], Refused(503, 1)),
         ("503, Retry-After garbage", vec![after(503, "soon")], Unknown),
         ("503, Retry-After a date", vec![after(503, "Wed, 21 Oct 2026 07:28:00 GMT")], Unknown),
-        ("a redirect", vec![Redirect(302, "/v2/elsewhere".to_owned())], Unknown),
-        ("429, and then a lost answer", vec![Refuse(429), Close], Unknown),
+        ("a redirect", vec![Step::redirect(302, "/v2/elsewhere")], Unknown),
+        ("429, and then a lost answer", vec![Http(429), Close], Unknown),
     ]
 }
 
@@ -167,7 +167,7 @@ fn tls_that_cannot_be_trusted_is_not_tried_again() {
     plain.has_had(1, "a create is not tried again");
 
     let error = client.wait(&"some:id".parse().unwrap()).unwrap_err();
-    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
     plain.has_had(2, "a wait ends at once");
 }
 
@@ -189,14 +189,14 @@ fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
     vec![
         ("closed before an answer", vec![Close], Miss),
         ("reset before an answer", vec![Reset], Miss),
-        ("reset before it was read", vec![Unread], Miss),
+        ("reset before it was read", vec![ResetUnread], Miss),
         ("no answer until the timeout", vec![Stall], Miss),
-        ("the answer drips", vec![Drip(millis(20))], Miss),
+        ("the answer drips", vec![Throttle(millis(20))], Miss),
         ("the answer stops", vec![StallAfter(10)], Miss),
-        ("cut short", vec![Cut(10)], Miss),
-        ("cut before the body", vec![Cut(0)], Miss),
+        ("cut short", vec![Truncate(10)], Miss),
+        ("cut before the body", vec![Truncate(0)], Miss),
         ("reset within the body", vec![ResetAfter(10)], Miss),
-        ("cut without a length", vec![CutUnannounced(10)], Miss),
+        ("cut without a length", vec![TruncateWithoutLength(10)], Miss),
         ("not JSON", vec![body("queued")], Miss),
         ("empty", vec![body("")], Miss),
         ("null", vec![body("null")], Miss),
@@ -205,39 +205,39 @@ fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
         ("without a status", vec![body(r#"{"id":"x"}"#)], Miss),
         ("the same key twice", vec![body(r#"{"status":"error","status":"error"}"#)], Miss),
         ("over 1 MiB", vec![huge()], Miss),
-        ("400", vec![Refuse(400)], Ends(1)),
-        ("404 in the first minute", vec![Refuse(404)], Miss),
-        ("413", vec![Refuse(413)], Ends(1)),
-        ("422", vec![Refuse(422)], Ends(1)),
-        ("401", vec![Refuse(401)], Ends(1)),
-        ("402", vec![Refuse(402)], Ends(1)),
-        ("403", vec![Refuse(403)], Ends(1)),
-        ("408", vec![Refuse(408)], Miss),
-        ("409", vec![Refuse(409)], Miss),
-        ("425", vec![Refuse(425)], Miss),
-        ("500", vec![Refuse(500)], Miss),
+        ("400", vec![Http(400)], Ends(1)),
+        ("404 in the first minute", vec![Http(404)], Miss),
+        ("413", vec![Http(413)], Ends(1)),
+        ("422", vec![Http(422)], Ends(1)),
+        ("401", vec![Http(401)], Ends(1)),
+        ("402", vec![Http(402)], Ends(1)),
+        ("403", vec![Http(403)], Ends(1)),
+        ("408", vec![Http(408)], Miss),
+        ("409", vec![Http(409)], Miss),
+        ("425", vec![Http(425)], Miss),
+        ("500", vec![Http(500)], Miss),
         ("502 as a gateway's page", vec![Html(502)], Miss),
         ("a page with 200", vec![Html(200)], Miss),
         ("504", vec![Html(504)], Miss),
-        ("429", vec![Refuse(429)], Miss),
+        ("429", vec![Http(429)], Miss),
         ("503 with Retry-After", vec![after(503, "0")], Miss),
-        ("503 without Retry-After", vec![Refuse(503)], Miss),
+        ("503 without Retry-After", vec![Http(503)], Miss),
         ("429, Retry-After -1", vec![after(429, "-1")], Miss),
         ("429, Retry-After garbage", vec![after(429, "soon")], Miss),
         ("429, Retry-After a date", vec![after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Miss),
-        ("a redirect", vec![Redirect(302, "/v2/elsewhere".to_owned())], Ends(1)),
-        ("the word waiting", vec![Word("waiting".to_owned())], Miss),
-        ("the word active", vec![Word("active".to_owned())], Miss),
-        ("a word nobody knows", vec![Word("dreaming".to_owned())], Miss),
-        ("completed without a URL", vec![Word("completed".to_owned()); 3], Video(4)),
-        ("completed without a URL for ever", vec![Word("completed".to_owned()); 9], Ends(4)),
+        ("a redirect", vec![Step::redirect(302, "/v2/elsewhere")], Ends(1)),
+        ("the word waiting", vec![Step::other_status("waiting")], Miss),
+        ("the word active", vec![Step::other_status("active")], Miss),
+        ("a word nobody knows", vec![Step::other_status("dreaming")], Miss),
+        ("completed without a URL", vec![Step::other_status("completed"); 3], Video(4)),
+        ("completed without a URL for ever", vec![Step::other_status("completed"); 9], Ends(4)),
         ("error null", vec![body(r#"{"status":"error","error":null}"#)], Fails("the service gave no reason")),
         ("error a string", vec![body(r#"{"status":"error","error":"no"}"#)], Fails("no")),
-        ("error an object", vec![Failed("moderated".to_owned())], Fails("GenerationFailed: moderated")),
+        ("error an object", vec![Step::failed("moderated")], Fails("GenerationFailed: moderated")),
         ("error a number", vec![body(r#"{"status":"error","error":7}"#)], Fails("7")),
         (
             "nine faults in a row",
-            vec![Close, Reset, Html(502), Cut(3), body(""), Refuse(429), Refuse(404), Queued, Unread],
+            vec![Close, Reset, Html(502), Truncate(3), body(""), Http(429), Http(404), Queued, ResetUnread],
             Video(10),
         ),
     ]
@@ -277,7 +277,7 @@ fn a_connection_that_cannot_be_made_is_a_missed_poll_until_the_deadline() {
         ("no TLS handshake until the timeout", format!("https://127.0.0.1:{}", silent.port)),
     ];
     for (fault, base_url) in table {
-        let poll = Poll { interval: millis(5), deadline: millis(60) };
+        let poll = Poll { interval: millis(5), max_wait: millis(60) };
         let client = emulator.client_builder().base_url(base_url).poll(poll).build().unwrap();
         let error = client.wait(&"some:id".parse().unwrap()).unwrap_err();
         assert!(matches!(cause(&error), Error::DeadlineExceeded { source: Some(_), .. }), "{fault}: {error:?}");
@@ -287,12 +287,12 @@ fn a_connection_that_cannot_be_made_is_a_missed_poll_until_the_deadline() {
 #[test]
 fn a_retry_after_lengthens_the_pause_and_never_moves_the_deadline() {
     let emulator = Emulator::script([after(429, "86400"), Queued]);
-    let poll = Poll { interval: millis(1), deadline: millis(300) };
+    let poll = Poll { interval: millis(1), max_wait: millis(300) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let error = client.generate(&fox()).unwrap_err();
     // The second poll falls on the deadline.
     assert_eq!(emulator.polls().len(), 2);
-    assert!(matches!(cause(&error), Error::DeadlineExceeded { polls: 2, .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::DeadlineExceeded { poll_count: 2, .. }), "{error:?}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_lost_answer_keeps_the_first_kib_of_what_came() {
     let emulator = Emulator::builder().create([body(&long)]).start();
     let error = emulator.client().create(&fox()).unwrap_err();
     match cause(&error) {
-        Error::UnexpectedAnswer { status: 200, body, source: Some(_), .. } => assert_eq!(*body, long[..1024]),
+        Error::UnexpectedResponse { status: 200, body, source: Some(_), .. } => assert_eq!(*body, long[..1024]),
         other => panic!("{other:?}"),
     }
 }
@@ -358,7 +358,7 @@ fn a_client_that_would_be_unsafe_is_not_built() {
 
 #[test]
 fn a_failed_generation_stays_failed() {
-    let emulator = Emulator::script([Failed("moderated".to_owned())]);
+    let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
     for _ in 0..2 {
@@ -377,7 +377,7 @@ fn a_script_that_has_ended_completes() {
 fn the_deadline_bounds_a_poll_that_gets_no_answer() {
     // The client alone would wait for an hour.
     let emulator = Emulator::builder().status(vec![Stall; 99]).client_timeout(Duration::from_secs(3600)).start();
-    let poll = Poll { interval: millis(1), deadline: millis(20) };
+    let poll = Poll { interval: millis(1), max_wait: millis(20) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let (send, receive) = mpsc::channel();
     thread::spawn(move || drop(send.send(client.generate(&fox()))));
@@ -387,7 +387,7 @@ fn the_deadline_bounds_a_poll_that_gets_no_answer() {
 
 #[test]
 fn a_deadline_tells_what_was_heard_last_and_what_failed_last() {
-    let poll = Poll { interval: millis(1), deadline: millis(30) };
+    let poll = Poll { interval: millis(1), max_wait: millis(30) };
     let exceeded = |steps: Vec<Step>| {
         let emulator = Emulator::script(steps);
         let client = emulator.client_builder().poll(poll).build().unwrap();
@@ -409,7 +409,7 @@ fn a_deadline_tells_what_was_heard_last_and_what_failed_last() {
 
 #[test]
 fn every_answer_to_a_poll_may_ask_for_a_longer_pause() {
-    let poll = Poll { interval: millis(1), deadline: millis(300) };
+    let poll = Poll { interval: millis(1), max_wait: millis(300) };
     for answer in [
         &b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 34\r\n\r\n{\"id\":\"a:b\",\"status\":\"generating\"}"
             [..],
@@ -422,7 +422,7 @@ fn every_answer_to_a_poll_may_ask_for_a_longer_pause() {
         let client = Emulator::start().client_builder().base_url(base_url).poll(poll).build().unwrap();
         let error = client.wait(&"a:b".parse().unwrap()).unwrap_err();
         assert!(
-            matches!(cause(&error), Error::DeadlineExceeded { polls: 2, .. }),
+            matches!(cause(&error), Error::DeadlineExceeded { poll_count: 2, .. }),
             "{}: {error:?}",
             answer.escape_ascii()
         );
@@ -435,6 +435,6 @@ fn one_question_that_fails_keeps_the_id() {
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
     let error = client.status(&id).unwrap_err();
-    assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{error:?}");
+    assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
     assert_eq!(error.generation_id(), Some(&id));
 }

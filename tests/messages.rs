@@ -49,11 +49,11 @@ fn a_refusal_says_who_refused_what_and_why_and_what_to_check() {
     let refused = "the service refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with";
     let why = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
     for (step, expected) in [
-        (Step::Refuse(400), format!("{refused} 400: {why}")),
-        (Step::Refuse(401), format!("{refused} 401: {why}; check the key in AIML_API_KEY")),
-        (Step::Refuse(403), format!("{refused} 403: {why}; check the credit of the account and the rights of the key")),
-        (Step::Refuse(429), format!("{refused} 429: {why}; try again later")),
-        (Step::RefuseAfter(429, "120".to_owned()), format!("{refused} 429: {why}; try again after 120 s")),
+        (Step::Http(400), format!("{refused} 400: {why}")),
+        (Step::Http(401), format!("{refused} 401: {why}; check the key in AIML_API_KEY")),
+        (Step::Http(403), format!("{refused} 403: {why}; check the credit of the account and the rights of the key")),
+        (Step::Http(429), format!("{refused} 429: {why}; try again later")),
+        (Step::http_retry_after(429, "120"), format!("{refused} 429: {why}; try again after 120 s")),
         (
             Step::Html(403),
             format!(
@@ -75,15 +75,12 @@ fn an_unknown_outcome_says_how_to_find_out() {
         (Step::Reset, format!("{post} got no answer\n  because: Connection reset by peer (os error N)")),
         (Step::Html(502), format!("{post} got an unexpected answer, 502: <html><body><h1>502</h1></body></html>")),
         (
-            Step::Cut(10),
+            Step::Truncate(10),
             format!("{post} got an unexpected answer, 201: {{\"error\":n\n  because: the server closed the connection"),
         ),
+        (Step::body("{}"), format!("{post} got an unexpected answer, 200: {{}}\n  because: it has no usable id")),
         (
-            Step::Body(b"{}".to_vec()),
-            format!("{post} got an unexpected answer, 200: {{}}\n  because: it has no usable id"),
-        ),
-        (
-            Step::Body(b"<p>".to_vec()),
+            Step::body("<p>"),
             format!(
                 "{post} got an unexpected answer, 200: <p>\n  because: it is not the JSON that was expected (line 1, \
                  column 1)"
@@ -106,20 +103,9 @@ fn a_create_that_was_not_sent_says_that_nothing_was_charged() {
     );
 }
 
-#[test]
-fn a_failed_row_says_that_the_create_can_be_sent_again() {
-    let emulator = Emulator::script([Step::Failed("moderated".to_owned())]);
-    let client = emulator.client();
-    client.create(&fox().client_request_id("fox-1")).unwrap();
-    reads(
-        &client.recover("fox-1").unwrap_err(),
-        "the logs say that the create with client request id fox-1 failed and was not charged: it can be sent again",
-    );
-}
-
 fn waited_with(step: Step) -> Error {
     let emulator = Emulator::script(vec![step; 500]);
-    let poll = Poll { interval: millis(1), deadline: millis(20) };
+    let poll = Poll { interval: millis(1), max_wait: millis(20) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     client.generate(&fox()).unwrap_err()
 }
@@ -130,21 +116,21 @@ fn a_wait_that_ended_says_how_to_go_on() {
     let get = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
     for (step, causes) in [
         (
-            Step::Refuse(401),
+            Step::Http(401),
             format!(
                 "the service refused {get} with 401: Refused by the script (request id \
                  5b0e8f5c-0000-4000-8000-rehearsal000); check the key in AIML_API_KEY"
             ),
         ),
         (
-            Step::Redirect(302, "/elsewhere".to_owned()),
+            Step::redirect(302, "/elsewhere"),
             format!(
                 "{get} got an unexpected answer, 302\n  because: a redirect is not followed: it would lead the key \
                  elsewhere"
             ),
         ),
         (
-            Step::Body(br#"{"status":"completed"}"#.to_vec()),
+            Step::body(r#"{"status":"completed"}"#),
             format!(
                 "{get} got an unexpected answer, 200: {{\"status\":\"completed\"}}\n  because: it says completed, but \
                  has no URL of the video"
@@ -154,7 +140,7 @@ fn a_wait_that_ended_says_how_to_go_on() {
         reads(&waited_with(step), &format!("{go_on} {causes}"));
     }
     reads(
-        &waited_with(Step::Failed("moderated".to_owned())),
+        &waited_with(Step::failed("moderated")),
         "generation UUID:MODEL ended without a video: GenerationFailed: moderated",
     );
 }
@@ -163,14 +149,14 @@ fn a_wait_that_ended_says_how_to_go_on() {
 fn a_deadline_says_what_was_heard_last() {
     let deadline = |last_status: Option<&str>, source: Option<Box<Error>>| {
         let last_status = last_status.map(str::to_owned);
-        Error::DeadlineExceeded { deadline: Poll::default().deadline, polls: 101, last_status, source }
+        Error::DeadlineExceeded { max_wait: Poll::default().max_wait, poll_count: 101, last_status, source }
     };
     reads(
         &deadline(Some("generating"), None),
         "no end within 1000s, asked 101 times, the last status was \"generating\": it may still end, wait again",
     );
     let request = "GET https://api.aimlapi.com/v2/generate/video/kling/generation".to_owned();
-    let no_answer = Error::NoAnswer { request, source: "the name lookup took too long".into() };
+    let no_answer = Error::NoResponse { request, source: "the name lookup took too long".into() };
     reads(
         &deadline(None, Some(Box::new(no_answer))),
         "no end within 1000s, asked 101 times: no answer told a status\n  because: GET \
@@ -192,18 +178,18 @@ fn a_download_that_ended_says_how_to_go_on() {
     let go_on = "no video of generation UUID:MODEL yet: go on with this id instead of paying again\n  because:";
     let file = "http://127.0.0.1:PORT/generations/0/output.mp4";
     for (step, causes) in [
-        (Step::Refuse(404), format!("GET {file} got an unexpected answer, 404")),
+        (Step::Http(404), format!("GET {file} got an unexpected answer, 404")),
         (Step::Html(200), format!("{file} is not a whole video: it is an HTML or XML page")),
         (Step::Close, format!("GET {file} got no answer\n  because: the server closed the connection")),
         (
-            Step::Redirect(302, "http://cdn.example/v.mp4?sig=s".to_owned()),
+            Step::redirect(302, "http://cdn.example/v.mp4?sig=s"),
             format!(
                 "GET {file} got no answer\n  because: it leads to http://cdn.example/v.mp4, but it is not https (http \
                  is for loopback alone)"
             ),
         ),
         (
-            Step::Redirect(302, "/generations/0/output.mp4".to_owned()),
+            Step::redirect(302, "/generations/0/output.mp4"),
             format!("GET {file} got no answer\n  because: it leads on more than 5 times"),
         ),
     ] {
@@ -253,7 +239,7 @@ fn a_build_that_stops_says_what_changed_and_what_would_pay_for_it() {
              {policy}; to pay for 2 generations, {command}"
         )
     );
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Refuse(401)]).start();
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
     asset::ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
     assert_eq!(
         stopped(vec![Asset::new(&place, VideoRequest::new("a bonfire").duration(Seconds::Ten))]),
@@ -301,7 +287,7 @@ fn a_change_is_shown_where_it_is_and_cut_to_a_line() {
 fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
     let folder = tempfile::tempdir().unwrap();
     let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let emulator = Emulator::builder().create([Step::Close]).logs_after(9).start();
+    let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).start();
     let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
     let unknown = "cannot make 1 of the assets:\nassets/campfire.mp4: the create with client request id kling-RANDOM may have \
                    been accepted and charged: look this id up within 7 days with `Client::recover`, as `asset::ensure` does, before \

@@ -4,40 +4,40 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 
+use kling::Recovery::{Found, NotCharged, NotListed};
 use kling::emulator::Emulator;
-use kling::emulator::Step::{self, Close, Cut, Failed, Html, Queued, Refuse, Reset};
-use kling::{Client, Error, GenerationId, Result};
+use kling::emulator::Step::{self, Close, Html, Http, Queued, Reset, Truncate};
+use kling::{Client, Error, Recovery, Result};
 use serde_json::{Value, json};
 use support::{RawServer, fox, only_id, say};
 
 #[test]
 fn a_create_whose_answer_was_lost_is_found_in_the_logs() {
-    for lost in [Close, Reset, Html(502), Cut(5), body("")] {
+    for lost in [Close, Reset, Html(502), Truncate(5), body("")] {
         let emulator = Emulator::builder().create([lost.clone()]).start();
         let client = emulator.client();
         let Err(Error::OutcomeUnknown { client_request_id, .. }) = client.create(&fox()) else { panic!("{lost:?}") };
         let found = client.recover(&client_request_id).unwrap();
-        assert_eq!(found, Some(only_id(&emulator)), "{lost:?}");
-        assert_eq!(client.recover("another-one").unwrap(), None);
+        assert_eq!(found, Found(only_id(&emulator)), "{lost:?}");
+        assert_eq!(client.recover("another-one").unwrap(), NotListed);
     }
 }
 
 #[test]
 fn a_row_that_appears_late_is_first_not_found() {
-    let emulator = Emulator::builder().logs_after(2).start();
+    let emulator = Emulator::builder().logs_lag(2).start();
     let client = emulator.client();
     let id = client.create(&fox().client_request_id("fox-1")).unwrap();
     let looks: Vec<_> = (0..3).map(|_| client.recover("fox-1").unwrap()).collect();
-    assert_eq!(looks, [None, None, Some(id)]);
+    assert_eq!(looks, [NotListed, NotListed, Found(id)]);
 }
 
 #[test]
 fn a_failed_row_is_told_apart_from_no_row() {
-    let emulator = Emulator::script([Failed("moderated".to_owned())]);
+    let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
     client.create(&fox().client_request_id("fox-1")).unwrap();
-    let error = client.recover("fox-1").unwrap_err();
-    assert!(matches!(&error, Error::NotCharged { client_request_id } if client_request_id == "fox-1"), "{error:?}");
+    assert_eq!(client.recover("fox-1").unwrap(), NotCharged);
 }
 
 #[test]
@@ -48,21 +48,21 @@ fn the_logs_are_read_page_by_page() {
     for n in 1..=250 {
         client.create(&fox().client_request_id(format!("fox-{n}"))).unwrap();
     }
-    assert_eq!(client.recover("fox-0").unwrap(), Some(first));
-    assert_eq!(client.recover("fox-251").unwrap(), None);
+    assert_eq!(client.recover("fox-0").unwrap(), Found(first));
+    assert_eq!(client.recover("fox-251").unwrap(), NotListed);
 }
 
 #[test]
 fn a_look_into_the_logs_is_tried_again() {
-    let emulator = Emulator::builder().logs([Html(502), Cut(20), Queued, Refuse(403)]).start();
+    let emulator = Emulator::builder().logs([Html(502), Truncate(20), Queued, Http(403)]).start();
     let client = emulator.client();
     let id = client.create(&fox().client_request_id("fox-1")).unwrap();
-    assert_eq!(client.recover("fox-1").unwrap(), Some(id));
+    assert_eq!(client.recover("fox-1").unwrap(), Found(id));
     assert!(matches!(client.recover("fox-1"), Err(Error::Refused { status: 403, .. })));
     assert!(matches!(client.recover("no id"), Err(Error::InvalidRequest { .. })));
 
     let emulator = Emulator::builder().logs(vec![body("{}"); 3]).start();
-    assert!(matches!(emulator.client().recover("fox-1"), Err(Error::UnexpectedAnswer { .. })));
+    assert!(matches!(emulator.client().recover("fox-1"), Err(Error::UnexpectedResponse { .. })));
 }
 
 fn body(text: &str) -> Step {
@@ -94,8 +94,12 @@ fn row(client_request_id: &str, status: &str, id: Option<&str>) -> Value {
     json!({ "client_request_id": client_request_id, "status": status, "inference_id": id })
 }
 
-fn recovered(pages: Vec<(usize, Value)>) -> Result<Option<GenerationId>> {
+fn recovered(pages: Vec<(usize, Value)>) -> Result<Recovery> {
     client_of(pages).1.recover("fox-1")
+}
+
+fn found(id: &str) -> Recovery {
+    Found(id.parse().unwrap())
 }
 
 #[test]
@@ -106,17 +110,17 @@ fn a_row_that_exists_counts_more_than_one_that_failed() {
         row("fox-2", "succeeded", None),
         row("fox-1", "succeeded", Some("a:b")),
     ];
-    assert_eq!(recovered(vec![(0, page(rows.clone(), false))]).unwrap().unwrap().as_str(), "a:b");
+    assert_eq!(recovered(vec![(0, page(rows.clone(), false))]).unwrap(), found("a:b"));
     let pages = vec![(0, page(rows[..2].to_vec(), true)), (2, page(rows[2..].to_vec(), false))];
-    assert_eq!(recovered(pages).unwrap().unwrap().as_str(), "a:b");
-    assert!(matches!(recovered(vec![(0, page(rows[..2].to_vec(), false))]), Err(Error::NotCharged { .. })));
+    assert_eq!(recovered(pages).unwrap(), found("a:b"));
+    assert_eq!(recovered(vec![(0, page(rows[..2].to_vec(), false))]).unwrap(), NotCharged);
 }
 
 #[test]
 fn a_row_that_does_not_tell_its_id_is_not_taken_for_no_row() {
     for id in [None, Some(""), Some("a b")] {
         let error = recovered(vec![(0, page(vec![row("fox-1", "succeeded", id)], false))]).unwrap_err();
-        assert!(matches!(error, Error::UnexpectedAnswer { .. }), "{id:?}: {error:?}");
+        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{id:?}: {error:?}");
     }
 }
 
@@ -127,7 +131,7 @@ fn a_page_may_be_shorter_than_was_asked_for() {
         (3, page(vec![row("fox-2", "succeeded", Some("b:c")); 50], true)),
         (53, page(vec![row("fox-1", "succeeded", Some("a:b"))], false)),
     ];
-    assert_eq!(recovered(pages).unwrap().unwrap().as_str(), "a:b");
+    assert_eq!(recovered(pages).unwrap(), found("a:b"));
 }
 
 #[test]
@@ -135,5 +139,5 @@ fn logs_without_an_end_are_an_error_and_not_no_row() {
     // Each page says that there is more.
     let pages = (0..=1000).map(|n| (n, page(vec![row("fox-2", "failed", None)], true))).collect();
     let error = recovered(pages).unwrap_err();
-    assert!(format!("{error:?}").contains("they have no end"), "{error:?}");
+    assert!(format!("{error:?}").contains("pagination never ends"), "{error:?}");
 }

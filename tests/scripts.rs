@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use kling::emulator::{Emulator, Step};
-use kling::{Error, Poll};
+use kling::{Error, Poll, Recovery};
 use support::{accepted, fox, millis, names};
 
 /// A step that ends within milliseconds, so that the machine's speed decides nothing.
@@ -19,24 +19,22 @@ fn any_step(rng: &mut Rng) -> Step {
         0 => Step::Queued,
         1 => Step::Generating,
         2 => Step::Completed,
-        3 => Step::Failed("by chance".to_owned()),
-        4 => Step::Word(rng.choice(["waiting", "active", "completed", "succeeded", ""]).unwrap().to_owned()),
-        5 | 6 => Step::Refuse(status),
-        7 => Step::RefuseAfter(status, rng.choice(["0", "-1", "86400", "soon"]).unwrap().to_owned()),
+        3 => Step::failed("by chance"),
+        4 => Step::other_status(rng.choice(["waiting", "active", "completed", "succeeded", ""]).unwrap()),
+        5 | 6 => Step::Http(status),
+        7 => Step::http_retry_after(status, rng.choice(["0", "-1", "86400", "soon"]).unwrap()),
         8 => Step::Html(rng.choice([200, 500, 502]).unwrap()),
-        9 => Step::Body(rng.choice(["", "null", "{}", "[[[[", "{\"id\":7}", "\u{fffd}"]).unwrap().as_bytes().to_vec()),
-        10 => {
-            Step::Redirect(302, rng.choice(["/elsewhere", "http://192.0.2.1/", "output.mp4", ""]).unwrap().to_owned())
-        }
-        11 => Step::Cut(n % 200),
-        12 => Step::Cut(n),
-        13 => Step::CutUnannounced(n % 200),
-        14 => Step::CutUnannounced(n),
+        9 => Step::body(rng.choice(["", "null", "{}", "[[[[", "{\"id\":7}", "\u{fffd}"]).unwrap()),
+        10 => Step::redirect(302, rng.choice(["/elsewhere", "http://192.0.2.1/", "output.mp4", ""]).unwrap()),
+        11 => Step::Truncate(n % 200),
+        12 => Step::Truncate(n),
+        13 => Step::TruncateWithoutLength(n % 200),
+        14 => Step::TruncateWithoutLength(n),
         15 => Step::ResetAfter(n % 200),
         16 => Step::ResetAfter(n),
         17 => Step::Close,
         18 => Step::Reset,
-        19 => Step::Unread,
+        19 => Step::ResetUnread,
         20 => Step::WrongRange,
         _ => Step::OtherFile,
     }
@@ -52,7 +50,7 @@ fn play(seed: u64) {
     let (create, status, file) = (any_script(&mut rng), any_script(&mut rng), any_script(&mut rng));
     let case = format!("seed {seed}: create {create:?}, status {status:?}, file {file:?}");
     let emulator = Emulator::builder().create(create).status(status).file(file).start();
-    let poll = Poll { interval: millis(1), deadline: Duration::from_millis(200) };
+    let poll = Poll { interval: millis(1), max_wait: Duration::from_millis(200) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fox.mp4");
@@ -63,8 +61,8 @@ fn play(seed: u64) {
             Some(id)
         }
         Err(Error::OutcomeUnknown { client_request_id, .. }) => match client.recover(&client_request_id) {
-            Ok(found) => found,
-            Err(Error::NotCharged { .. }) => None,
+            Ok(Recovery::Found(id)) => Some(id),
+            Ok(Recovery::NotCharged | Recovery::NotListed) => None,
             Err(error) => panic!("{case}: {error:?}"),
         },
         Err(Error::Refused { .. }) => {

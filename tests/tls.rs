@@ -86,14 +86,14 @@ fn a_peer_that_cannot_be_trusted_gets_nothing_and_is_not_tried_again() {
 
             let client = client_of(&server);
             let error = client.wait(&"some:id".parse().unwrap()).unwrap_err();
-            assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{fault}: {error:?}");
+            assert!(matches!(cause(&error), Error::NoResponse { .. }), "{fault}: {error:?}");
             server.has_had(2, &format!("{fault}: a wait ends at once"));
 
             let emulator = Emulator::script([]);
             let mut video = emulator.client().generate(&fox()).unwrap();
             video.url = format!("https://localhost:{}/output.mp4", server.port);
             let error = emulator.client().open(&video).unwrap_err();
-            assert!(matches!(cause(&error), Error::NoAnswer { .. }), "{fault}: {error:?}");
+            assert!(matches!(cause(&error), Error::NoResponse { .. }), "{fault}: {error:?}");
             server.has_had(3, &format!("{fault}: a download ends at once"));
             println!("{fault}: {error:?}");
         }

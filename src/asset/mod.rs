@@ -60,7 +60,7 @@ pub enum State {
     /// Nothing was generated, or what was tried was refused or has failed, which costs nothing.
     Missing,
     /// A file is there, and its receipt is not, or does not say what it was made from. It is never overwritten.
-    WithoutReceipt,
+    Untracked,
     /// The file was generated from another request.
     Stale {
         /// What differs, by the names of the fields.
@@ -153,7 +153,7 @@ impl Asset {
             let other = record.entries.iter().rev().find(|entry| !matches!(entry.stage, Stage::Over));
             return Ok(match other {
                 Some(other) => State::Stale { differences: differences(&other.request, wanted) },
-                None if length.is_some() => State::WithoutReceipt,
+                None if length.is_some() => State::Untracked,
                 None => State::Missing,
             });
         };
@@ -172,7 +172,7 @@ impl Asset {
         match state {
             State::Current => "it is".to_owned(),
             State::Missing => "it was not generated yet".to_owned(),
-            State::WithoutReceipt => format!(
+            State::Untracked => format!(
                 "there is a file, but {} does not say what it was made from: restore the two from version control, or \
                  delete the file to have it generated",
                 self.receipt_path().display(),
@@ -245,7 +245,7 @@ fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
 ///
 /// A file of another length than the receipt says is fetched again and replaced: keep an edited copy under another
 /// name. A file that nobody knows to be generated from anything is not overwritten. If another process works on an
-/// asset, it is waited for, for each at most as long as for a generation ([`Poll::deadline`](crate::Poll::deadline)).
+/// asset, it is waited for, for each at most as long as for a generation ([`Poll::max_wait`](crate::Poll::max_wait)).
 ///
 /// # Errors
 ///

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::record::{Line, Record, parse};
 use crate::error::{Error, Result};
-use crate::poll::later;
-use crate::save::sync_folder_of;
+use crate::save::sync_parent_dir;
 
 /// Many times the receipt of any asset: more than this is another file.
 const LONGEST: u64 = 4 * 1024 * 1024;
@@ -57,7 +56,7 @@ impl Receipt {
     /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to
     /// wait.
     pub(super) fn lock(path: PathBuf, patience: Duration, on_wait: impl Fn()) -> Result<(Self, Record)> {
-        let until = later(Instant::now(), patience);
+        let until = Instant::now() + patience;
         check_kind(&path)?;
         loop {
             // Not to append: such a handle cannot be cut on Windows.
@@ -107,7 +106,7 @@ impl Receipt {
             return Err(error);
         }
         // A name that a power failure takes away would take the receipt with it.
-        sync_folder_of(&self.path);
+        sync_parent_dir(&self.path);
         self.end = end;
         Ok(())
     }

@@ -11,11 +11,13 @@ use serde_json::Value;
 use super::receipt::Receipt;
 use super::record::{Entry, Line, Record};
 use super::{Asset, State};
-use crate::batch::{Batch, Turn};
-use crate::client::{Client, SERVICE};
+use crate::batch::{Batch, Event};
+use crate::builder::SERVICE;
+use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Video};
-use crate::save::{can_be_saved, folder_of, sweep};
+use crate::recover::Recovery;
+use crate::save::{check_writable, parent_dir, remove_leftovers};
 
 /// How many receipts are open and locked at once. Some systems let a process open no more than 256 files.
 const LOCKED_AT_ONCE: usize = 16;
@@ -34,7 +36,7 @@ pub(super) fn make<'a>(
     for asset in by_place(assets)? {
         match asset.state() {
             Ok(State::Current) => {}
-            Ok(State::WithoutReceipt) => made.push((asset, Err(asset.not_current(asset.why(&State::WithoutReceipt))))),
+            Ok(State::Untracked) => made.push((asset, Err(asset.not_current(asset.why(&State::Untracked))))),
             // Windows lets nobody read what another process has locked, and so works on.
             Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::InvalidData => due.push(asset),
             Ok(_) => due.push(asset),
@@ -46,7 +48,7 @@ pub(super) fn make<'a>(
     }
     let client = connect()?;
     due.retain(|asset| {
-        let folder = folder_of(&asset.path);
+        let folder = parent_dir(&asset.path);
         let created = fs::create_dir_all(folder).map_err(Error::io("create the folder", folder));
         created.map_err(|error| made.push((*asset, Err(error)))).is_ok()
     });
@@ -133,26 +135,26 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
         tell(works[index].asset, &format!("goes on with generation {id}"));
         batch.wait_for(index, id);
     }
-    while let Some(turn) = batch.turn() {
-        match turn {
-            Turn::Sends(index, client_request_id) => {
+    while let Some(event) = batch.step() {
+        match event {
+            Event::Sending(index, client_request_id) => {
                 if let Err(error) = works[index].announce(client_request_id) {
-                    batch.call_off();
+                    batch.withdraw();
                     works[index].finish(Err(error));
                 }
             }
-            Turn::NotAccepted(index) => {
+            Event::Retrying(index) => {
                 tell(works[index].asset, "was not accepted, and is sent again");
                 // If it cannot be written, nothing is sent before it is.
                 let _ = works[index].append(Line::Refused { reason: "not accepted, and sent again".to_owned() });
             }
-            Turn::Created(index, id) => {
+            Event::Created(index, id) => {
                 tell(works[index].asset, &format!("created generation {id}"));
                 // The generation is paid for: it is waited for also when the disk is full by now.
                 let _ = works[index].append(Line::Created { id });
             }
-            Turn::Asked(index) => works[index].tell_status(&batch, index, &tell),
-            Turn::Ended(index, outcome) => {
+            Event::Polled(index) => works[index].tell_status(&batch, index, &tell),
+            Event::Finished(index, outcome) => {
                 tell(works[index].asset, if outcome.is_ok() { "downloads" } else { "stopped" });
                 works[index].end(outcome);
             }
@@ -162,11 +164,11 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
 
 impl<'a, 'c> Work<'a, 'c> {
     fn lock(asset: &'a Asset, client: &'c Client, tell: impl Fn(&Asset, &str)) -> Result<Self> {
-        asset.request.check()?;
+        asset.request.validate()?;
         let wanted = asset.wanted()?;
         let waits = || tell(asset, "waits for another process that works on it");
-        let (receipt, record) = Receipt::lock(asset.receipt_path(), client.poll().deadline, waits)?;
-        sweep(&asset.path);
+        let (receipt, record) = Receipt::lock(asset.receipt_path(), client.poll().max_wait, waits)?;
+        remove_leftovers(&asset.path);
         Ok(Work { asset, client, wanted, receipt, record, unwritten: None, told: String::new(), outcome: None })
     }
 
@@ -191,7 +193,7 @@ impl<'a, 'c> Work<'a, 'c> {
             state @ State::Unknown { client_request_id: None } => {
                 Err(self.unknown("(lost)".to_owned(), self.asset.why(&state)))
             }
-            state @ State::WithoutReceipt => Err(self.asset.not_current(self.asset.why(&state))),
+            state @ State::Untracked => Err(self.asset.not_current(self.asset.why(&state))),
         }
     }
 
@@ -221,16 +223,16 @@ impl<'a, 'c> Work<'a, 'c> {
     /// Finds the generation of a create whose answer was lost or not recorded.
     fn recover(&mut self, client_request_id: String) -> Result<Next> {
         match self.client.recover(&client_request_id) {
-            Ok(Some(id)) => {
-                self.append(Line::Created { id: id.clone() }).map_err(|error| error.about(&id))?;
+            Ok(Recovery::Found(id)) => {
+                self.append(Line::Created { id: id.clone() }).map_err(|error| error.or_unfinished(&id))?;
                 Ok(Next::WaitFor(id))
             }
-            Ok(None) => Err(self.unknown(
+            Ok(Recovery::NotListed) => Err(self.unknown(
                 client_request_id,
                 format!("the logs of the last 7 days do not show its create: {LOOK_AGAIN}"),
             )),
-            Err(error @ Error::NotCharged { .. }) => {
-                self.append(Line::Refused { reason: error.to_string() })?;
+            Ok(Recovery::NotCharged) => {
+                self.append(Line::Refused { reason: "the logs say that it failed and was not charged".to_owned() })?;
                 // Receipts that were joined, as a merge does it, may know of another create.
                 self.begin()
             }
@@ -241,7 +243,7 @@ impl<'a, 'c> Work<'a, 'c> {
 
     /// Makes ready for a create. Nothing is paid for what could not be kept.
     fn announce(&mut self, client_request_id: String) -> Result<()> {
-        can_be_saved(&self.asset.path)?;
+        check_writable(&self.asset.path)?;
         self.request(client_request_id)
     }
 
@@ -280,7 +282,7 @@ impl<'a, 'c> Work<'a, 'c> {
         // If that fails once more, the error of the outcome has the id.
         let _ = self.write_what_is_left();
         let outcome = match outcome {
-            Ok(video) => self.receive(&video).map_err(|error| error.about(&video.id)).map(|()| video),
+            Ok(video) => self.receive(&video).map_err(|error| error.or_unfinished(&video.id)).map(|()| video),
             Err(error) => Err(error),
         };
         let outcome = outcome.map_err(|error| self.note(error));
@@ -294,13 +296,18 @@ impl<'a, 'c> Work<'a, 'c> {
     }
 
     fn receive(&mut self, video: &Video) -> Result<()> {
-        // Without its receipt, what was paid for is kept if it replaces nothing: the file may be another receipt's by
-        // now.
-        let may_be_placed = || if self.asset.is_there() { self.receipt.check() } else { Ok(()) };
-        may_be_placed()?;
-        let file_size = self.client.download_if(video, &self.asset.path, &may_be_placed)?;
+        self.check_placement()?;
+        let temp = self.client.fetch(video, &self.asset.path)?;
+        self.check_placement()?;
+        let file_size = temp.persist()?;
         let credits = video.usage.and_then(|usage| usage.credits);
         self.append(Line::completed(file_size, credits))
+    }
+
+    /// Checks that the video may be moved to its path. A file there may belong to another receipt by now; where there
+    /// is none, the video is kept even if the receipt is gone.
+    fn check_placement(&self) -> Result<()> {
+        if self.asset.is_there() { self.receipt.check() } else { Ok(()) }
     }
 
     fn note(&mut self, error: Error) -> Error {
@@ -323,7 +330,7 @@ impl<'a, 'c> Work<'a, 'c> {
                 let reason = format!(
                     "{source}; if it was a rehearsal, or is too old, {delete} to generate it again, and to pay again"
                 );
-                self.asset.not_current(reason).about(&id)
+                self.asset.not_current(reason).or_unfinished(&id)
             }
             error => error,
         }
@@ -339,7 +346,7 @@ impl<'a, 'c> Work<'a, 'c> {
 
 /// Whether a server says that a generation, or its file, is not there any more.
 fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Refused { status: 404, .. } | Error::UnexpectedAnswer { status: 403 | 404 | 410, .. })
+    matches!(error, Error::Refused { status: 404, .. } | Error::UnexpectedResponse { status: 403 | 404 | 410, .. })
 }
 
 /// Refuses a request that a receipt could not give back.

@@ -23,7 +23,7 @@
 //! }
 //!
 //! // The service is overloaded for a moment: nobody pays twice, and the trailer is made.
-//! let emulator = Emulator::script([Step::Queued, Step::Refuse(503), Step::Completed]);
+//! let emulator = Emulator::script([Step::Queued, Step::Http(503), Step::Completed]);
 //! assert!(length_of_the_trailer(&emulator.client()).unwrap() > 0);
 //! assert_eq!(emulator.creates().len(), 1);
 //! assert_eq!(emulator.polls().len(), 3);
@@ -60,15 +60,16 @@ use self::server::{Reply, Request, Server, Then};
 use self::service::{Answer, Edition, MODEL};
 pub use self::step::Step;
 use self::step::{play, whole};
-use crate::client::{Client, ClientBuilder};
-use crate::http::Limits;
+use crate::builder::ClientBuilder;
+use crate::client::Client;
+use crate::http::Timeouts;
 use crate::poll::Poll;
 use crate::random;
 
 /// One request that the emulator received.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Asked {
+pub struct RecordedRequest {
     /// `GET` or `POST`.
     pub method: String,
     /// The path with its query.
@@ -81,9 +82,9 @@ pub struct Asked {
     pub generation_id: Option<String>,
 }
 
-impl Asked {
+impl RecordedRequest {
     fn new(request: &Request, generation_id: Option<String>) -> Self {
-        Asked {
+        RecordedRequest {
             method: request.method.clone(),
             target: request.target.clone(),
             headers: request.headers.clone(),
@@ -136,7 +137,7 @@ impl Emulator {
             ranges: true,
             etags: true,
             logs: Vec::new(),
-            logs_after: 0,
+            logs_lag: 0,
             client_timeout: Duration::from_secs(5),
             port: 0,
         }
@@ -154,29 +155,29 @@ impl Emulator {
 
     /// The settings of [`client`](Emulator::client), to be changed before it is built.
     pub fn client_builder(&self) -> ClientBuilder {
-        let poll = Poll { interval: Duration::from_millis(5), deadline: Duration::from_secs(60) };
-        let limits = Limits {
+        let poll = Poll { interval: Duration::from_millis(5), max_wait: Duration::from_secs(60) };
+        let timeouts = Timeouts {
             connect: self.client_timeout,
             create: self.client_timeout,
             poll: self.client_timeout,
             stall: self.client_timeout,
-            backoff: Duration::from_millis(1),
+            retry_delay: Duration::from_millis(1),
         };
-        Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).limits(limits)
+        Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).timeouts(timeouts)
     }
 
     /// The creates so far, refused ones too.
-    pub fn creates(&self) -> Vec<Asked> {
+    pub fn creates(&self) -> Vec<RecordedRequest> {
         self.service.state().creates.clone()
     }
 
     /// The status requests so far.
-    pub fn polls(&self) -> Vec<Asked> {
+    pub fn polls(&self) -> Vec<RecordedRequest> {
         self.service.state().polls.clone()
     }
 
     /// The requests for files so far.
-    pub fn files(&self) -> Vec<Asked> {
+    pub fn files(&self) -> Vec<RecordedRequest> {
         self.service.state().files.clone()
     }
 
@@ -203,7 +204,7 @@ pub struct EmulatorBuilder {
     ranges: bool,
     etags: bool,
     logs: Vec<Step>,
-    logs_after: usize,
+    logs_lag: usize,
     client_timeout: Duration,
     port: u16,
 }
@@ -255,8 +256,8 @@ impl EmulatorBuilder {
 
     /// Sets how many looks into `/v2/logs` after a create do not show it yet: the service may show a generation only
     /// when it has ended. Defaults to 0.
-    pub fn logs_after(mut self, looks: usize) -> Self {
-        self.logs_after = looks;
+    pub fn logs_lag(mut self, looks: usize) -> Self {
+        self.logs_lag = looks;
         self
     }
 
@@ -316,11 +317,11 @@ struct Service {
 
 #[derive(Default)]
 struct State {
-    creates: Vec<Asked>,
+    creates: Vec<RecordedRequest>,
     /// Without those that the schema refused: they play no step.
     creates_played: usize,
-    polls: Vec<Asked>,
-    files: Vec<Asked>,
+    polls: Vec<RecordedRequest>,
+    files: Vec<RecordedRequest>,
     generations: Vec<Generation>,
     by_id: HashMap<String, usize>,
     looks: usize,
@@ -366,16 +367,16 @@ impl Service {
         {
             Ok(body) => body,
             Err((status, message)) => {
-                state.creates.push(Asked::new(request, None));
+                state.creates.push(RecordedRequest::new(request, None));
                 return whole(&Answer::refusal(status, path, &message));
             }
         };
         let step = self.plan.create.get(state.creates_played).cloned().unwrap_or(Step::Queued);
         state.creates_played += 1;
         let id = step.accepts_a_create().then(|| state.begin(request, &body));
-        state.creates.push(Asked::new(request, id.clone()));
+        state.creates.push(RecordedRequest::new(request, id.clone()));
         let id = id.unwrap_or_default();
-        let word = if let Step::Word(word) = &step { word } else { "queued" };
+        let word = if let Step::OtherStatus(word) = &step { word } else { "queued" };
         let mut due = Answer::json(201, &service::underway(&id, word)).with("X-Inference-Id", id);
         if let Some(id) = service::client_request_id(request.header("x-client-request-id")) {
             due = due.with("X-Client-Request-Id", id);
@@ -386,7 +387,7 @@ impl Service {
     fn status(&self, request: &Request, path: &str, query: &str, edition: Edition, files: &str) -> Reply {
         let id = parameter(query, "generation_id");
         let mut state = self.state();
-        state.polls.push(Asked::new(request, id.clone()));
+        state.polls.push(RecordedRequest::new(request, id.clone()));
         if let Err((status, message)) = service::check_key(request.header("authorization")) {
             return whole(&Answer::refusal(status, path, &message));
         }
@@ -406,7 +407,7 @@ impl Service {
             (Some(message), _) => service::failed(&id, message),
             (None, Step::Queued) => service::underway(&id, "queued"),
             (None, Step::Generating) => service::underway(&id, "generating"),
-            (None, Step::Word(word)) => service::underway(&id, word),
+            (None, Step::OtherStatus(word)) => service::underway(&id, word),
             // The query stands for the signature of a real file's URL.
             (None, _) => {
                 let poll = generation.polls;
@@ -435,7 +436,7 @@ impl Service {
             .iter()
             .enumerate()
             .rev()
-            .filter(|(_, generation)| looks >= generation.looks + self.plan.logs_after)
+            .filter(|(_, generation)| looks >= generation.looks + self.plan.logs_lag)
             .filter(|_| model.as_deref().is_none_or(|model| model == MODEL))
             .map(|(number, generation)| {
                 let (status, credits) = if will_fail(number) { ("failed", 0) } else { ("succeeded", 120_000) };
@@ -468,7 +469,7 @@ impl Service {
             .and_then(|number| number.parse::<usize>().ok());
         let mut state = self.state();
         let generation = number.and_then(|number| state.generations.get_mut(number));
-        let asked = Asked::new(request, generation.as_ref().map(|generation| generation.id.clone()));
+        let asked = RecordedRequest::new(request, generation.as_ref().map(|generation| generation.id.clone()));
         if request.header("authorization").is_some() {
             state.files.push(asked);
             return whole(&Answer::refusal(400, path, "This is another host: it must never see the key"));

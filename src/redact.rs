@@ -22,7 +22,7 @@ fn unsigned(word: &str) -> String {
 }
 
 /// The part of a URL that may be shown: a signature stands in the query, a password before the `@`.
-pub(crate) fn without_query(url: &str) -> String {
+pub(crate) fn redact_url(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
     // Not "://": a reference may leave out the scheme.
     let shown = match bare.split_once("//") {
@@ -36,9 +36,35 @@ pub(crate) fn without_query(url: &str) -> String {
     excerpt(shown.as_bytes())
 }
 
+/// A gateway that dumps the request into its error page would put the key into ours.
+pub(crate) fn mask_key(body: &mut [u8], key: &[u8]) {
+    // A key of a few letters, as a test may have one, would be found in words.
+    if key.len() < 8 {
+        return;
+    }
+    for at in 0..body.len().saturating_sub(key.len() - 1) {
+        if body[at..].starts_with(key) {
+            body[at..at + key.len()].fill(b'*');
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_comes_back_is_hidden() {
+        let hidden = |body: &str, key: &str| {
+            let mut body = body.as_bytes().to_vec();
+            mask_key(&mut body, key.as_bytes());
+            String::from_utf8(body).unwrap()
+        };
+        assert_eq!(hidden("bad key: Bearer sk-123456", "sk-123456"), "bad key: Bearer *********");
+        assert_eq!(hidden("sk-123456sk-123456", "sk-123456"), "*".repeat(18));
+        assert_eq!(hidden("short", "a-longer-key"), "short");
+        assert_eq!(hidden("a fox", "a"), "a fox");
+    }
 
     #[test]
     fn what_somebody_else_wrote_is_short_and_obeyed_by_no_terminal() {
@@ -78,8 +104,8 @@ mod tests {
             ("https://h/\u{1b}[31m", "https://h/ [31m"),
         ];
         for (url, shown) in table {
-            assert_eq!(without_query(url), shown);
+            assert_eq!(redact_url(url), shown);
         }
-        assert_eq!(without_query(&format!("https://h/{}", "x".repeat(5000))).len(), 1024);
+        assert_eq!(redact_url(&format!("https://h/{}", "x".repeat(5000))).len(), 1024);
     }
 }

@@ -16,7 +16,7 @@ const LOWEST_SPEED: f64 = 1024.0;
 
 /// The attempts so far.
 #[derive(Debug, Default)]
-pub(crate) struct Effort {
+pub(crate) struct ResumeBudget {
     fruitless: u32,
     meagre: u32,
     /// The new bytes that this attempt has brought.
@@ -27,7 +27,7 @@ pub(crate) struct Effort {
     too_slow: bool,
 }
 
-impl Effort {
+impl ResumeBudget {
     /// Counts bytes that came after this time, and how many of them were new. Tells whether they come too slowly.
     pub(crate) fn is_too_slow(&mut self, bytes: u64, new: u64, waited: Duration, window: Duration) -> bool {
         self.brought += new;
@@ -46,7 +46,7 @@ impl Effort {
         let fruitful = self.brought > 0 && !self.too_slow;
         self.fruitless = if fruitful { 0 } else { self.fruitless + 1 };
         self.meagre += u32::from(self.brought < MEAGRE_BYTES);
-        *self = Effort { fruitless: self.fruitless, meagre: self.meagre, ..Effort::default() };
+        *self = ResumeBudget { fruitless: self.fruitless, meagre: self.meagre, ..ResumeBudget::default() };
         (self.fruitless < FRUITLESS && self.meagre < MEAGRE).then_some(self.fruitless)
     }
 }
@@ -59,7 +59,7 @@ mod tests {
 
     /// The breaks that are survived by a download whose attempts bring this many bytes each, in no time.
     fn survived(attempts: impl IntoIterator<Item = u64>) -> usize {
-        let mut effort = Effort::default();
+        let mut effort = ResumeBudget::default();
         let survives = |new: &u64| {
             effort.is_too_slow(*new, *new, Duration::ZERO, WINDOW);
             effort.after_a_break().is_some()
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn the_speed_is_measured_over_the_time_spent_waiting() {
-        let mut effort = Effort::default();
+        let mut effort = ResumeBudget::default();
         let second = Duration::from_secs(1);
-        let slow = |effort: &mut Effort, bytes| (0..30).any(|_| effort.is_too_slow(bytes, bytes, second, WINDOW));
+        let slow = |effort: &mut ResumeBudget, bytes| (0..30).any(|_| effort.is_too_slow(bytes, bytes, second, WINDOW));
         assert!(!slow(&mut effort, 1024), "1 KiB/s");
         assert!(slow(&mut effort, 1023), "less");
         assert_eq!(effort.after_a_break(), Some(1), "bytes that came too slowly are no fruit");

@@ -1,0 +1,107 @@
+//! The create request: its body, its client request id, its attempts, and when the next one is due.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::Api;
+use crate::error::{Error, Result};
+use crate::generation::GenerationId;
+use crate::random;
+use crate::request::VideoRequest;
+use crate::retry::{self, FailedAttempt, MAX_ATTEMPTS, RetryClass};
+
+/// A validated create request, and how many attempts to send it have failed. It is retried here or nowhere.
+pub(crate) struct Create {
+    body: Vec<u8>,
+    client_request_id: String,
+    /// The id is not the caller's: each attempt gets a new one.
+    id_is_generated: bool,
+    failed_attempts: u32,
+    due: Instant,
+}
+
+/// The outcome of one attempt.
+pub(crate) enum Attempt {
+    Created(GenerationId),
+    /// The service certainly did not accept it. The next attempt is due at [`Create::due`].
+    Retrying,
+    /// There is no next attempt. The server may have requested a delay for other requests.
+    Failed(Error, Option<Duration>),
+}
+
+impl Create {
+    /// Validates the request and serializes its body. The first attempt is due at once.
+    pub(crate) fn new(request: &VideoRequest) -> Result<Self> {
+        request.validate()?;
+        let body = serde_json::to_vec(request)
+            .map_err(|error| Error::InvalidRequest { field: "request".to_owned(), reason: error.to_string() })?;
+        let own_id = request.own_client_request_id().map(str::to_owned);
+        Ok(Create {
+            body,
+            id_is_generated: own_id.is_none(),
+            client_request_id: own_id.unwrap_or_else(generated_id),
+            failed_attempts: 0,
+            due: Instant::now(),
+        })
+    }
+
+    /// Returns the client request id of the next attempt.
+    pub(crate) fn client_request_id(&self) -> &str {
+        &self.client_request_id
+    }
+
+    /// Returns when the next attempt is due.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Postpones the next attempt, if it would be due earlier.
+    pub(crate) fn not_before(&mut self, earliest: Instant) {
+        self.due = self.due.max(earliest);
+    }
+
+    /// Sends the request once.
+    pub(crate) fn attempt(&mut self, api: &Api) -> Attempt {
+        let FailedAttempt { error, class, retry_after } = match api.create(&self.body, &self.client_request_id) {
+            Ok(id) => return Attempt::Created(id),
+            Err(failed) => failed,
+        };
+        self.failed_attempts += 1;
+        // After a 429 under the caller's id, the log entry of the refused attempt could be taken for the outcome of
+        // the next one. An attempt that was not sent has no log entry.
+        let may_retry = self.id_is_generated || matches!(error, Error::NotSent { .. });
+        let delay = retry::delay(
+            self.failed_attempts,
+            MAX_ATTEMPTS,
+            api.timeouts().retry_delay,
+            random::fraction(),
+            retry_after,
+        );
+        match delay.filter(|_| class == RetryClass::Transient && may_retry) {
+            Some(delay) => {
+                self.due = Instant::now() + delay;
+                if self.id_is_generated {
+                    self.client_request_id = generated_id();
+                }
+                Attempt::Retrying
+            }
+            None => Attempt::Failed(error, retry_after),
+        }
+    }
+
+    /// Sends the request, and sleeps between its attempts.
+    pub(crate) fn finish(mut self, api: &Api) -> Result<GenerationId> {
+        loop {
+            thread::sleep(self.due.saturating_duration_since(Instant::now()));
+            match self.attempt(api) {
+                Attempt::Created(id) => return Ok(id),
+                Attempt::Retrying => {}
+                Attempt::Failed(error, _) => return Err(error),
+            }
+        }
+    }
+}
+
+fn generated_id() -> String {
+    format!("kling-{:016x}{:016x}", random::bits(), random::bits())
+}

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::api::Api;
-use crate::create::{Attempt, Create};
+use crate::create::{Attempt, Create, is_too_many_requests};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
@@ -64,8 +64,14 @@ pub struct Batch {
     creating: Option<Creating>,
     /// The server has requested that no create request is sent before this.
     not_before: Option<Instant>,
+    /// The account allows no more generations at once: the next create request waits until one has finished.
+    is_full: bool,
     /// The generations that are in flight: created, and not finished.
     watches: BTreeMap<usize, Watch>,
+    /// Whether the batch has been iterated.
+    is_started: bool,
+    /// When the last poll failed, if it got no response at all.
+    unanswered_at: Option<Instant>,
     finished: usize,
 }
 
@@ -82,7 +88,7 @@ pub(crate) enum Event {
     /// The create request will be sent under this client request id, unless it is withdrawn.
     Sending(usize, String),
     /// The create request was certainly not accepted, and will be sent again.
-    Retrying(usize),
+    Retrying(usize, Error),
     Created(usize, GenerationId),
     /// The generation was polled, and has not finished.
     Polled(usize),
@@ -103,7 +109,10 @@ impl Batch {
             to_create: VecDeque::new(),
             creating: None,
             not_before: None,
+            is_full: false,
             watches: BTreeMap::new(),
+            is_started: false,
+            unanswered_at: None,
             finished: 0,
         };
         // All requests are validated before the first is paid for.
@@ -176,7 +185,11 @@ impl Batch {
 
     /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        self.watches.insert(index, Watch::new(self.api.clone(), id, self.poll));
+        let mut watch = Watch::new(self.api.clone(), id, self.poll);
+        if self.is_started {
+            watch.start(Instant::now());
+        }
+        self.watches.insert(index, watch);
     }
 
     /// Drops the create request that was announced last, so that it is not sent.
@@ -186,6 +199,9 @@ impl Batch {
 
     /// Returns when the next create request is due, if one may be sent.
     fn create_due(&mut self) -> Option<Instant> {
+        if self.is_full {
+            return None;
+        }
         if self.creating.is_none()
             && self.watches.len() < self.max_in_flight
             && let Some((index, mut create)) = self.to_create.pop_front()
@@ -205,15 +221,17 @@ impl Batch {
             self.creating = Some(creating);
             return Event::Sending(index, client_request_id);
         }
-        match creating.create.attempt(&self.api) {
+        let others_run = !self.watches.is_empty();
+        match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
                 self.wait_for(index, id.clone());
                 Event::Created(index, id)
             }
-            Attempt::Retrying => {
+            Attempt::Retrying(error) => {
+                self.is_full = others_run && is_too_many_requests(&error);
                 creating.announced = false;
                 self.creating = Some(creating);
-                Event::Retrying(index)
+                Event::Retrying(index, error)
             }
             Attempt::Failed(error, retry_after) => {
                 // The server's `Retry-After` applies to the next create request as well.
@@ -225,9 +243,20 @@ impl Batch {
 
     fn poll(&mut self, index: usize) -> Event {
         let Some(watch) = self.watches.get_mut(&index) else { return Event::Polled(index) };
+        let now = Instant::now();
+        // Polls that get no response are sent one after another. Past its deadline, a generation is not polled if
+        // another one has gone unanswered since: otherwise an outage would last longer with each generation.
+        if watch.deadline().is_some_and(|deadline| self.unanswered_at.is_some_and(|at| at >= deadline)) {
+            watch.time_out(now);
+        }
+        let polls_before = watch.poll_count();
         let update = watch.step();
+        if watch.poll_count() > polls_before {
+            self.unanswered_at = watch.is_unanswered().then(Instant::now);
+        }
         if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
             self.watches.remove(&index);
+            self.is_full = false;
             return Event::Finished(index, outcome);
         }
         Event::Polled(index)
@@ -238,6 +267,7 @@ impl Batch {
         if let Some((index, error)) = self.invalid.pop_front() {
             return Some(Event::Finished(index, Err(error)));
         }
+        self.start_clocks();
         let create_due = self.create_due();
         let polls = self.watches.iter().filter_map(|(index, watch)| Some((watch.due()?, *index)));
         let first_poll = polls.min();
@@ -249,6 +279,16 @@ impl Batch {
         let (due, index) = first_poll?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         Some(self.poll(index))
+    }
+
+    /// Starts the clocks of generations that were added before the batch was iterated. The first polls of many are due
+    /// together; one that has to wait for the others must not be waited for longer than they are.
+    fn start_clocks(&mut self) {
+        if !self.is_started {
+            self.is_started = true;
+            let now = Instant::now();
+            self.watches.values_mut().for_each(|watch| watch.start(now));
+        }
     }
 }
 

@@ -55,12 +55,8 @@ impl Client {
     /// Sends a create request, which costs money, and returns the id of the new generation without waiting for it.
     ///
     /// The request is sent on a new connection. It is retried at most twice, and only if the service certainly did not
-    /// accept it: no byte of the body was sent, or the service responded with 429, or with 503 and a `Retry-After` of
-    /// at most 60 s. Each attempt times out after 60 s.
-    ///
-    /// If you set a [`client_request_id`](VideoRequest::client_request_id), a 429 or 503 is returned as
-    /// [`Error::Refused`] instead of being retried, because two attempts with the same id could not be told apart in the
-    /// service's logs.
+    /// accept it: no byte of the body was sent, or the service responded with 429 and a `Retry-After` of at most 60 s.
+    /// Each attempt times out after 60 s, and has its own client request id unless you set one.
     ///
     /// # Errors
     ///
@@ -95,7 +91,8 @@ impl Client {
     /// # Errors
     ///
     /// - [`Error::InvalidRequest`]: `client_request_id` is not a valid client request id.
-    /// - [`Error::NoResponse`], [`Error::Refused`], [`Error::UnexpectedResponse`]: the logs could not be read.
+    /// - [`Error::OutcomeUnknown`]: the logs could not be read. Its source is [`Error::NoResponse`], [`Error::Refused`]
+    ///   or [`Error::UnexpectedResponse`].
     ///
     /// # Example
     ///
@@ -138,7 +135,7 @@ impl Client {
     /// The first poll is sent immediately, and later ones at [`Poll::interval`] until [`Poll::max_wait`] has passed. A
     /// poll that fails for a transient reason is a *missed poll*: it is retried at the next interval, or later if the
     /// server requests it. Transient reasons are: no connection, a status of 408, 409, 425, 429 or 5xx, a response that
-    /// cannot be read, a 404 during the first 60 s, and, three times, `completed` without a video URL.
+    /// cannot be read, a row of 404s for 60 s, and, three times, `completed` without a video URL.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{Api, StatusResponse};
 use crate::error::{Error, Result};
@@ -20,9 +20,12 @@ pub struct Watch {
     api: Api,
     id: GenerationId,
     poll: Poll,
-    first_poll: Option<Instant>,
+    /// When the first poll was due.
+    started: Option<Instant>,
     next: Next,
     poll_count: u32,
+    /// The first 404 of the current row of 404s.
+    not_found_since: Option<Instant>,
     missing_urls: u32,
     last_status: Option<Status>,
     last_error: Option<Box<Error>>,
@@ -44,9 +47,10 @@ impl Watch {
             api,
             id,
             poll,
-            first_poll: None,
+            started: None,
             next: Next::Poll(Instant::now()),
             poll_count: 0,
+            not_found_since: None,
             missing_urls: 0,
             last_status: None,
             last_error: None,
@@ -70,10 +74,34 @@ impl Watch {
         }
     }
 
+    /// Starts the clock of the wait, unless it runs already.
+    pub(crate) fn start(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
+    }
+
+    /// Returns when the wait ends, once its clock runs.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.started? + self.poll.max_wait)
+    }
+
+    pub(crate) fn poll_count(&self) -> u32 {
+        self.poll_count
+    }
+
+    /// Returns `true` if the last poll got no response at all.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self.last_error.as_deref(), Some(Error::NoResponse { .. }))
+    }
+
+    /// Ends the wait at the next step, without another poll.
+    pub(crate) fn time_out(&mut self, now: Instant) {
+        self.next = Next::TimeOut(now);
+    }
+
     /// Takes the next step without sleeping. Returns `None` for a missed poll.
     pub(crate) fn step(&mut self) -> Option<Result<Status>> {
         match self.next {
-            Next::Poll(due) => self.poll(due),
+            Next::Poll(_) => self.poll(),
             Next::TimeOut(_) => {
                 self.next = Next::Done;
                 Some(Err(self.deadline_exceeded()))
@@ -82,27 +110,28 @@ impl Watch {
         }
     }
 
-    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give
-    /// up a generation that may have finished long ago.
-    fn poll(&mut self, due: Instant) -> Option<Result<Status>> {
+    /// Polls once, also past the deadline: that this thread was busy when the poll was due is no reason to give up a
+    /// generation that may have finished long ago.
+    fn poll(&mut self) -> Option<Result<Status>> {
         let sent = Instant::now();
-        let first_poll = *self.first_poll.get_or_insert(sent);
-        let elapsed = due.saturating_duration_since(first_poll);
-        let timeout = self.poll.timeout(elapsed, self.api.timeouts().poll);
+        let started = *self.started.get_or_insert(sent);
+        let timeout = self.poll.timeout(sent - started, self.api.timeouts().poll);
         self.poll_count = self.poll_count.saturating_add(1);
-        let (item, retry_after) = match self.api.status(&self.id, Some(timeout)) {
+        let response = self.api.status(&self.id, Some(timeout));
+        let now = Instant::now();
+        let (item, retry_after) = match response {
             Ok(StatusResponse { status, retry_after }) => {
                 if status.is_finished() {
                     self.next = Next::Done;
                     return Some(Ok(status));
                 }
+                self.not_found_since = None;
                 self.last_status = Some(status.clone());
                 self.last_error = None;
                 (Some(Ok(status)), retry_after)
             }
             Err(FailedAttempt { error, class, retry_after }) => {
-                self.missing_urls += u32::from(class == RetryClass::MissingUrl);
-                if poll::is_fatal(class, first_poll.elapsed(), self.missing_urls) {
+                if self.is_fatal(class, now) {
                     self.next = Next::Done;
                     return Some(Err(error.or_unfinished(&self.id)));
                 }
@@ -110,12 +139,22 @@ impl Watch {
                 (None, retry_after)
             }
         };
-        let now = Instant::now();
-        self.next = match self.poll.next_delay(elapsed + (now - sent), retry_after) {
+        self.next = match self.poll.next_delay(now - started, retry_after) {
             Some(delay) => Next::Poll(now + delay),
             None => Next::TimeOut(now),
         };
         item
+    }
+
+    /// Counts a failed poll, and returns `true` if it ends the wait.
+    fn is_fatal(&mut self, class: RetryClass, now: Instant) -> bool {
+        match class {
+            RetryClass::NotFound => self.not_found_since = self.not_found_since.or(Some(now)),
+            RetryClass::MissingUrl => self.missing_urls += 1,
+            RetryClass::Transient | RetryClass::Permanent => {}
+        }
+        let not_found_for = self.not_found_since.map_or(Duration::ZERO, |since| now - since);
+        poll::is_fatal(class, not_found_for, self.missing_urls)
     }
 
     fn deadline_exceeded(&mut self) -> Error {

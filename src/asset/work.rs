@@ -143,7 +143,7 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
                     works[index].finish(Err(error));
                 }
             }
-            Event::Retrying(index) => {
+            Event::Retrying(index, _) => {
                 tell(works[index].asset, "was not accepted, and is sent again");
                 // If it cannot be written, nothing is sent before it is.
                 let _ = works[index].append(Line::Refused { reason: "not accepted, and sent again".to_owned() });

@@ -102,6 +102,11 @@ impl RawServer {
         })
     }
 
+    /// Returns how many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     /// How many connections were made. The system completes one before this server's thread has taken it, so this
     /// waits a little for the last of them.
     #[track_caller]

@@ -13,7 +13,8 @@ use crate::poll::Poll;
 use crate::recover::{self, Recovery};
 use crate::request::VideoRequest;
 use crate::save::TempVideo;
-use crate::watch::{self, Watch};
+use crate::update::Update;
+use crate::watch::Watch;
 
 /// A client of the service. It holds an API key, and its methods turn a [`VideoRequest`] into a file.
 ///
@@ -168,8 +169,11 @@ impl Client {
     ///
     /// Those of [`watch`](Client::watch), and [`Error::Failed`] if the generation failed.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        let outcome = self.watch(id).find_map(|update| watch::outcome(id, update));
-        outcome.unwrap_or_else(|| unreachable!("a watch ends with a finished status or an error"))
+        let finished = self.watch(id).updates().find_map(|update| match update {
+            Update::Finished(outcome) => Some(outcome),
+            _ => None,
+        });
+        finished.unwrap_or_else(|| unreachable!("`Finished` is always the last update"))
     }
 
     /// Creates a generation and waits for it: [`create`](Client::create) followed by [`wait`](Client::wait).

@@ -124,11 +124,12 @@ impl Watch {
         }
     }
 
-    /// Polls once, also past the deadline: that this thread was busy when the poll was due is no reason to give up a
-    /// generation that may have finished long ago.
-    fn poll(&mut self) -> Update {
+    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give up
+    /// a generation that may have finished long ago.
+    fn poll(&mut self, due: Instant) -> Update {
         let sent = Instant::now();
         let started = *self.started.get_or_insert(sent);
+        let elapsed = due.saturating_duration_since(started);
         let timeout = self.poll.timeout(sent - started, self.api.timeouts().poll);
         self.poll_count = self.poll_count.saturating_add(1);
         let response = self.api.status(&self.id, Some(timeout));
@@ -145,7 +146,7 @@ impl Watch {
             }
         };
         if let Next::Poll(_) = self.next {
-            match self.poll.next_delay(now - started, retry_after) {
+            match self.poll.next_delay(elapsed + (now - sent), retry_after) {
                 Some(delay) => self.next = Next::Poll(now + delay),
                 None => self.time_out(),
             }
@@ -203,7 +204,7 @@ impl Source for Watch {
 
     fn step(&mut self) -> Option<Update> {
         match &self.next {
-            Next::Poll(_) => Some(self.poll()),
+            Next::Poll(due) => Some(self.poll(*due)),
             Next::Finish(_) => match std::mem::replace(&mut self.next, Next::Done) {
                 Next::Finish(update) => Some(*update),
                 Next::Poll(_) | Next::Done => None,

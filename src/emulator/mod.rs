@@ -62,9 +62,9 @@ pub use self::step::Step;
 use self::step::{play, whole};
 use crate::builder::ClientBuilder;
 use crate::client::Client;
-use crate::http::Timeouts;
 use crate::poll::Poll;
 use crate::random;
+use crate::timeouts::Timeouts;
 
 /// One request that the emulator received.
 #[derive(Clone, Debug)]
@@ -161,9 +161,12 @@ impl Emulator {
             create: self.client_timeout,
             poll: self.client_timeout,
             stall: self.client_timeout,
-            retry_delay: Duration::from_millis(1),
         };
-        Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).timeouts(timeouts)
+        Client::builder("rehearsal-key")
+            .base_url(self.base_url())
+            .poll(poll)
+            .timeouts(timeouts)
+            .retry_delay(Duration::from_millis(1))
     }
 
     /// The creates so far, refused ones too.

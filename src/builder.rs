@@ -141,8 +141,8 @@ impl ClientBuilder {
         }
         self.poll.validate().map_err(|(what, reason)| invalid(what, reason))?;
         let url = Url::parse(&self.base_url).map_err(|reason| invalid(self.base_name, reason))?;
-        let http =
-            Http::new(&url, &self.key, &self.user_agent, self.timeouts).map_err(|reason| invalid("proxy", reason))?;
+        let http = Http::new(&url, &self.key, &self.user_agent, self.timeouts);
+        let http = http.map_err(|(variable, reason)| invalid(variable, reason))?;
         Ok(Client::from_parts(Api::new(http, &url.origin(), self.endpoint), self.poll, url.origin()))
     }
 }

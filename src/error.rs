@@ -238,6 +238,30 @@ impl Error {
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
     }
 
+    /// Returns a copy of an error that a poll can fail with. A cause that cannot be copied is kept as its message.
+    pub(crate) fn duplicate(&self) -> Error {
+        let text = |cause: &BoxError| BoxError::from(cause.to_string());
+        match self {
+            Error::NoResponse { request, source } => {
+                Error::NoResponse { request: request.clone(), source: text(source) }
+            }
+            Error::Refused { request, status, message, request_id, retry_after } => Error::Refused {
+                request: request.clone(),
+                status: *status,
+                message: message.clone(),
+                request_id: request_id.clone(),
+                retry_after: *retry_after,
+            },
+            Error::UnexpectedResponse { request, status, body, source } => Error::UnexpectedResponse {
+                request: request.clone(),
+                status: *status,
+                body: body.clone(),
+                source: source.as_ref().map(text),
+            },
+            other => Error::NoResponse { request: "a poll".to_owned(), source: other.to_string().into() },
+        }
+    }
+
     /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.to_owned(), source }

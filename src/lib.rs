@@ -72,6 +72,8 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod ticks;
+mod update;
 mod url;
 mod watch;
 mod wire;
@@ -79,7 +81,7 @@ mod wire;
 pub use api::Endpoint;
 pub use asset::Asset;
 pub use asset::build_script::build_script;
-pub use batch::{Batch, Progress};
+pub use batch::{Batch, BatchUpdates, Progress};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use download::Download;
@@ -89,7 +91,9 @@ pub use poll::Poll;
 pub use recover::Recovery;
 pub use request::{AspectRatio, Seconds, VideoRequest};
 pub use save::save;
-pub use watch::Watch;
+pub use ticks::Ticks;
+pub use update::Update;
+pub use watch::{Watch, WatchUpdates};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

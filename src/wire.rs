@@ -189,6 +189,10 @@ impl LogPage {
         self.data.is_empty() || has_more == Some(false)
     }
 
+    pub(crate) fn step(&self) -> usize {
+        self.data.len()
+    }
+
     pub(crate) fn entries_for(&self, client_request_id: &str) -> impl Iterator<Item = &LogEntry> {
         let rows = self.data.iter().filter_map(|row| row.0.as_ref());
         rows.filter(move |row| row.client_request_id.0.as_deref() == Some(client_request_id))
@@ -198,6 +202,10 @@ impl LogPage {
 impl LogEntry {
     pub(crate) fn has_failed(&self) -> bool {
         self.status.0.as_deref() == Some("failed")
+    }
+
+    pub(crate) fn created_at(&self) -> Option<u64> {
+        None
     }
 
     /// For an asynchronous generation the id that the create returned.

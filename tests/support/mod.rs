@@ -135,6 +135,11 @@ impl RawServer {
         })
     }
 
+    /// Returns how many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     /// Checks how many connections were made. The operating system completes a connection before the server's thread
     /// accepts it, so this waits up to 5 s for the last ones.
     #[track_caller]

@@ -354,7 +354,7 @@ fn what_is_typed_wrongly_is_told_with_what_is_right() {
         ("7".parse::<Seconds>().unwrap_err(), "invalid duration: \"7\" is none of 5, 10 (seconds)"),
         (
             "a b".parse::<GenerationId>().unwrap_err(),
-            "invalid generation id: it holds white space or control characters",
+            "invalid generation id: must not contain white space or control characters",
         ),
         (
             Client::new("a b").unwrap_err(),

@@ -215,11 +215,11 @@ fn io_errors_say_how_to_resolve_them() {
 #[test]
 fn invalid_values_are_reported_with_what_is_valid() {
     let table = [
-        ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: \"4:3\" is none of 16:9, 9:16, 1:1"),
-        ("7".parse::<Seconds>().unwrap_err(), "invalid duration: \"7\" is none of 5, 10 (seconds)"),
+        ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: must be 16:9, 9:16 or 1:1, not \"4:3\""),
+        ("7".parse::<Seconds>().unwrap_err(), "invalid duration: must be 5 or 10 (seconds), not \"7\""),
         (
             "a b".parse::<GenerationId>().unwrap_err(),
-            "invalid generation id: it holds white space or control characters",
+            "invalid generation id: must not contain white space or control characters",
         ),
         (
             Client::new("a b").unwrap_err(),

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use kling::emulator::{Emulator, Step};
-use kling::{Batch, Error, Poll, Result, Status, Video, VideoRequest};
+use kling::{Batch, Error, Poll, Result, Status, Update, Video, VideoRequest};
 use support::{accepted, cause, fox, millis};
 
 fn foxes(count: usize) -> Vec<VideoRequest> {
@@ -91,15 +91,26 @@ fn polls_that_a_busy_thread_sends_late_are_not_counted_as_too_late() {
 
 #[test]
 fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
-    let emulator = Emulator::builder()
-        .create([Step::Queued, Step::http_retry_after(429, "86400")])
-        .status(vec![Step::Queued; 3])
-        .start();
-    let mut batch = emulator.client().generate_all(&foxes(9));
-    let (index, outcome) = batch.next().unwrap();
-    assert!(matches!(outcome, Err(Error::Refused { status: 429, .. })), "{outcome:?}");
-    assert_eq!((index, batch.next().unwrap().0), (1, 0));
-    assert_eq!(emulator.creates().len(), 2);
+    let emulator = Emulator::builder().create([Step::http_retry_after(429, "86400")]).start();
+    let mut updates = emulator.client().generate_all(&foxes(2)).updates().tick(millis(5));
+    assert!(matches!(updates.next(), Some(Some((0, Update::Sending { .. })))));
+    let refused = updates.next();
+    assert!(
+        matches!(refused, Some(Some((0, Update::Finished(Err(Error::Refused { status: 429, .. })))))),
+        "{refused:?}"
+    );
+    assert!(matches!(updates.next(), Some(None)), "the second create request waits for a minute");
+    assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_429_is_retried_until_no_other_generation_is_in_flight() {
+    // The first two 429s are not counted as attempts: other generations are in flight.
+    let create = [vec![Step::Queued; 2], vec![Step::Http(429); 4]].concat();
+    let emulator = Emulator::builder().create(create).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(3)));
+    assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((emulator.creates().len(), accepted(&emulator)), (7, 3));
 }
 
 #[test]

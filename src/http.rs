@@ -14,39 +14,13 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::redact::{excerpt, redact_url};
 use crate::retry::RetryClass;
+use crate::timeouts::Timeouts;
 use crate::url::Url;
 
 type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
-
-/// The time limits of requests. The service documents none; the emulator's client has shorter ones.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    /// The name lookup, and then the connection with its TLS handshake.
-    pub(crate) connect: Duration,
-    /// A create request, from the name lookup to the last byte. Generous: giving up leaves its outcome unknown.
-    pub(crate) create: Duration,
-    /// One poll, likewise.
-    pub(crate) poll: Duration,
-    /// The silence after which a download counts as broken.
-    pub(crate) stall: Duration,
-    /// The delay before the first retry.
-    pub(crate) retry_delay: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            create: Duration::from_secs(60),
-            poll: Duration::from_secs(30),
-            stall: Duration::from_secs(30),
-            retry_delay: Duration::from_secs(1),
-        }
-    }
-}
 
 /// The time limit for the body of one file response. It bounds what no reader can see: a TLS record or a chunk header
 /// that arrives byte by byte. A transfer that merely takes long is resumed with a range.
@@ -120,6 +94,16 @@ pub(crate) struct Http {
     proxy: Result<Option<Proxy>, InvalidProxy>,
     authorization: String,
     pub(crate) timeouts: Timeouts,
+    /// The delay before the first retry.
+    pub(crate) retry_delay: Duration,
+}
+
+/// What a client sends with each request, and how long it waits.
+pub(crate) struct Settings<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) user_agent: &'a str,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry_delay: Duration,
 }
 
 /// An environment variable whose proxy cannot be used, and the reason.
@@ -127,7 +111,8 @@ pub(crate) type InvalidProxy = (&'static str, &'static str);
 
 impl Http {
     /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
-    pub(crate) fn new(api: &Url, key: &str, user_agent: &str, timeouts: Timeouts) -> Result<Self, InvalidProxy> {
+    pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
+        let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
         let api_proxy = unless_loopback(&proxy, api)?;
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
@@ -156,6 +141,7 @@ impl Http {
             proxy,
             authorization: format!("Bearer {key}"),
             timeouts,
+            retry_delay,
         })
     }
 

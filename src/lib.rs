@@ -86,6 +86,7 @@ mod resume_budget;
 mod retry;
 mod save;
 mod ticks;
+mod timeouts;
 mod update;
 mod url;
 mod watch;
@@ -105,6 +106,7 @@ pub use recover::Recovery;
 pub use request::{AspectRatio, Seconds, VideoRequest};
 pub use save::save;
 pub use ticks::Ticks;
+pub use timeouts::Timeouts;
 pub use update::Update;
 pub use watch::{Watch, WatchUpdates};
 

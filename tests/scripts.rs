@@ -12,8 +12,9 @@ use support::{accepted, fox, millis, names};
 /// Returns a step that ends within milliseconds. Timeouts would make the outcome depend on the machine's speed.
 fn any_step(rng: &mut Rng) -> Step {
     let n = rng.usize(..40_000);
-    let status = rng.choice([400, 401, 403, 404, 408, 409, 410, 413, 416, 422, 425, 429, 500, 502, 503, 504]).unwrap();
-    match rng.u8(..22) {
+    let status =
+        rng.choice([400, 401, 403, 404, 408, 409, 410, 413, 416, 422, 425, 429, 500, 502, 503, 504, 524]).unwrap();
+    match rng.u8(..27) {
         0 => Step::Queued,
         1 => Step::Generating,
         2 => Step::Completed,
@@ -34,7 +35,12 @@ fn any_step(rng: &mut Rng) -> Step {
         18 => Step::Reset,
         19 => Step::ResetUnread,
         20 => Step::WrongRange,
-        _ => Step::OtherFile,
+        21 => Step::OtherFile,
+        22 => Step::Chunked,
+        23 => Step::TruncateChunked(n % 200),
+        24 => Step::TruncateChunked(n),
+        25 => Step::EchoAuthorization(status),
+        _ => Step::EchoAuthorizationEscaped(status),
     }
 }
 

@@ -111,6 +111,16 @@ fn a_full_account_holds_create_requests_back_until_a_generation_has_finished() {
 }
 
 #[test]
+fn a_429_is_retried_until_no_other_generation_is_in_flight() {
+    // The first two 429s are not counted as attempts: other generations are in flight.
+    let create = [vec![Step::Queued; 2], vec![Step::Http(429); 4]].concat();
+    let emulator = Emulator::builder().create(create).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(3)));
+    assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((emulator.creates().len(), accepted(&emulator)), (7, 3));
+}
+
+#[test]
 fn failures_do_not_affect_other_generations() {
     let emulator = Emulator::builder()
         .create([Step::Queued, Step::Close, Step::Http(400), Step::Queued, Step::Http(429), Step::Queued])

@@ -72,6 +72,7 @@ mod download;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+mod file_response;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -88,6 +89,7 @@ mod retry;
 mod save;
 mod ticks;
 mod timeouts;
+mod transfer;
 mod update;
 mod url;
 mod watch;

@@ -25,6 +25,21 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
+    /// `length` is the length that the HTTP library reads. It does not read a body whose `Content-Length` is 0.
+    pub(crate) fn new<'a>(
+        length: Option<u64>,
+        content_length: Option<&str>,
+        transfer_encodings: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut codings = transfer_encodings.into_iter().flat_map(|list| list.split(','));
+        match length {
+            Some(length) => Framing::Length(length),
+            None if codings.any(|coding| coding.trim().eq_ignore_ascii_case("chunked")) => Framing::Chunked,
+            None if content_length.is_some_and(|length| length.trim() == "0") => Framing::Length(0),
+            None => Framing::UntilClose,
+        }
+    }
+
     pub(crate) fn length(self) -> Option<u64> {
         match self {
             Framing::Length(length) => Some(length),
@@ -138,6 +153,25 @@ fn has_weak_prefix(tag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framing_is_that_of_rfc_9112() {
+        let table: [(_, _, &[&str], _); 8] = [
+            // length, Content-Length, Transfer-Encoding
+            (Some(5), Some("5"), &[], Framing::Length(5)),
+            (None, None, &["chunked"], Framing::Chunked),
+            (None, Some("5"), &["Chunked"], Framing::Chunked),
+            (None, Some("0"), &["chunked"], Framing::Chunked),
+            (None, None, &["gzip", "deflate , chunked"], Framing::Chunked),
+            (None, Some("0"), &[], Framing::Length(0)),
+            (None, None, &["gzip"], Framing::UntilClose),
+            (None, None, &[], Framing::UntilClose),
+        ];
+        for (length, content_length, encodings, framing) in table {
+            let found = Framing::new(length, content_length, encodings.iter().copied());
+            assert_eq!(found, framing, "{length:?} {content_length:?} {encodings:?}");
+        }
+    }
 
     #[test]
     fn content_ranges_are_parsed() {

@@ -14,6 +14,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::redact::{excerpt, redact_url};
+use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::timeouts::Timeouts;
 use crate::url::Url;
@@ -22,11 +23,6 @@ type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
-
-/// The time limit for the body of one file response. It bounds what no reader can see: a TLS record or a trailer that
-/// arrives byte by byte. A slow transfer must not meet it: without validators it would start over, and never end. In a
-/// day, 84 MiB arrive at the lowest rate that a download accepts.
-const BODY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The maximum number of redirects of a file request.
 const MAX_REDIRECTS: usize = 5;
@@ -185,7 +181,7 @@ impl Http {
         let request = request
             .config()
             .proxy(proxy)
-            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
         run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
@@ -353,19 +349,13 @@ fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Re
 fn read_file_response(response: HttpResponse) -> FileResponse {
     let (head, body) = response.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let encodings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
-    let is_chunked = encodings.flat_map(|list| list.split(',')).any(|name| name.trim().eq_ignore_ascii_case("chunked"));
+    let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
+    // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
+    let codings = codings.filter(|_| head.version != Version::HTTP_10);
     FileResponse {
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers),
-        framing: match body.content_length() {
-            Some(length) => Framing::Length(length),
-            // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
-            None if is_chunked && head.version != Version::HTTP_10 => Framing::Chunked,
-            // ureq sees no body where its length is 0.
-            None if header("content-length").is_some_and(|length| length.trim() == "0") => Framing::Length(0),
-            None => Framing::UntilClose,
-        },
+        framing: Framing::new(body.content_length(), header("content-length"), codings),
         range: header("content-range").and_then(ContentRange::parse),
         validators: Validators::new(header("etag"), header("last-modified"), header("date")),
         body: Box::new(body.into_reader()),

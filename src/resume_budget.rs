@@ -10,6 +10,11 @@ const MIN_PROGRESS: u64 = 64 * 1024;
 /// hours.
 const MIN_SPEED: f64 = 1024.0;
 
+/// The time limit of one transfer. It bounds what no reader can see: a TLS record or a trailer that arrives byte by byte.
+/// A slow transfer must not reach it: without validators it would start over, and never end. In a day, 84 MiB arrive at
+/// the lowest rate.
+pub(crate) const MAX_TRANSFER_TIME: Duration = Duration::from_secs(24 * 3600);
+
 /// The time and the attempts that a download has spent since its last progress.
 #[derive(Debug)]
 pub(crate) struct ResumeBudget {
@@ -182,6 +187,14 @@ mod tests {
             }
         }
         assert_eq!(attempts, 5, "300 s each, and a last one at 1,000 s");
+    }
+
+    #[test]
+    fn a_slow_line_does_not_reach_the_time_limit() {
+        const SAMPLE: f64 = 20_235_536.0;
+        for (bytes, speed) in [(SAMPLE, 20_000.0), (SAMPLE, MIN_SPEED), (4.0 * SAMPLE, MIN_SPEED)] {
+            assert!(Duration::from_secs_f64(bytes / speed) < MAX_TRANSFER_TIME, "{bytes} bytes at {speed} B/s");
+        }
     }
 
     #[test]

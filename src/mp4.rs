@@ -139,11 +139,12 @@ impl Boxes {
         self.has_moov && self.has_mdat
     }
 
-    /// Returns `true` if the last header is incomplete, or is not one of an MP4 file.
+    /// Returns `true` if the last header, as far as it has arrived, is not one of an MP4 file.
     fn is_within_foreign_data(&self) -> bool {
-        let [_, _, _, _, n0, n1, n2, n3, ..] = self.header;
-        let is_stray = self.left == 0 && self.filled < 8;
-        self.moov_left == 0 && (is_stray || !TOP_LEVEL.contains(&&[n0, n1, n2, n3]))
+        let end = if self.left > 0 { 8 } else { self.filled.clamp(4, 8) };
+        let name = &self.header[4..end];
+        let is_known = !name.is_empty() && TOP_LEVEL.iter().any(|known| known.starts_with(name));
+        self.moov_left == 0 && !is_known
     }
 
     /// Describes a file by its first bytes.
@@ -267,6 +268,7 @@ mod tests {
             (with(&playable, b"\0\0\0\x20mdat1234"), false, false),
             (with(&playable, b"\0\0\0\x01mdat\0\0"), false, false),
             (with(&fragments, b"\0\0\0\x20moof1234"), false, false),
+            (with(&fragments, b"\0\0\0\x20moo"), false, false),
             (with(&boxes("ftyp mdat"), b"\0\0\0\x20moov1234"), false, false),
             (with(&boxes("ftyp mdat"), b"\0\0\0\x20moov\0\0\0\x10trak"), false, false),
             (boxes("ftyp moov"), false, false),

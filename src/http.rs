@@ -348,12 +348,15 @@ fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
 const INVALID_PROXY: &str = "must be a proxy URL, such as http://user:password@host:3128, with special characters in \
                              user and password percent-encoded";
 
-/// A `#`, `?` or `/` in a password would end the host, and what follows it would be dropped.
+/// Parses a proxy URL more strictly than ureq does. A `#`, `?` or `/` in a password would end the host, and what follows
+/// it would be dropped; so would a port that is not a number.
 fn parse_proxy(value: &str) -> Option<Proxy> {
     let after_scheme = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let end = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
-    let rest = &after_scheme[end..];
-    if rest.contains('@') { None } else { Proxy::new(value).ok() }
+    let (authority, rest) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let after_address = host.rsplit(']').next().unwrap_or_default();
+    let port_is_valid = after_address.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    if rest.contains('@') || !port_is_valid { None } else { Proxy::new(value).ok() }
 }
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
@@ -428,6 +431,15 @@ fn is_tls_failure(error: &ureq::Error) -> bool {
     }
 }
 
+/// Returns `true` if a certificate comes from an authority that is not among Mozilla's. The operating system may trust it.
+fn is_unknown_authority(error: &io::Error) -> bool {
+    let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+    !has_own_roots && error.kind() == io::ErrorKind::InvalidData && error.to_string().contains("UnknownIssuer")
+}
+
+const TRUST_THE_SYSTEM: &str = "if your network has a certificate authority of its own, enable the feature \
+                                platform-verifier of kling, which trusts what the operating system trusts";
+
 /// Describes why reading the body of a file failed.
 pub(crate) fn describe_io_error(error: io::Error) -> BoxError {
     describe_error(error.into())
@@ -439,6 +451,7 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection".into()
         }
+        ureq::Error::Io(error) if is_unknown_authority(&error) => format!("{error}; {TRUST_THE_SYSTEM}").into(),
         ureq::Error::Io(error) => Box::new(error),
         ureq::Error::Timeout(Timeout::Connect) => "connecting timed out".into(),
         ureq::Error::Timeout(_) => TIMED_OUT.into(),

@@ -138,7 +138,11 @@ impl Watch {
             Ok(StatusResponse { status, retry_after }) => (self.on_status(status), retry_after),
             Err(FailedAttempt { error, class, .. }) if self.is_fatal(class, now) => {
                 self.next = Next::Done;
-                return Update::Finished(Err(error.or_unfinished(&self.id)));
+                let was_seen = self.last_status.is_some();
+                return Update::Finished(Err(match class {
+                    RetryClass::NotFound if !was_seen => error.or_unknown(&self.id),
+                    _ => error.or_unfinished(&self.id),
+                }));
             }
             Err(FailedAttempt { error, retry_after, .. }) => {
                 self.last_error = Some(Box::new(error.duplicate()));

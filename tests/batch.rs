@@ -92,15 +92,22 @@ fn polls_that_a_busy_thread_sends_late_are_not_counted_as_too_late() {
 #[test]
 fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
     let emulator = Emulator::builder().create([Step::http_retry_after(429, "86400")]).start();
-    let mut updates = emulator.client().generate_all(&foxes(2)).updates().tick(millis(5));
-    assert!(matches!(updates.next(), Some(Some((0, Update::Sending { .. })))));
-    let refused = updates.next();
-    assert!(
-        matches!(refused, Some(Some((0, Update::Finished(Err(Error::Refused { status: 429, .. })))))),
-        "{refused:?}"
-    );
-    assert!(matches!(updates.next(), Some(None)), "the second create request waits for a minute");
+    let mut updates = emulator.client().generate_all(&foxes(2)).updates().tick(millis(1));
+    let refused = updates.by_ref().flatten().nth(1);
+    assert!(matches!(refused, Some((0, Update::Finished(Err(Error::Refused { status: 429, .. }))))), "{refused:?}");
+    assert!(updates.next().unwrap().is_none(), "the second request is not sent at once");
     assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_full_account_holds_create_requests_back_until_a_generation_has_finished() {
+    let emulator = Emulator::builder().max_concurrent(2).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(8)).max_in_flight(4));
+    assert_eq!(outcomes.len(), 8);
+    assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
+    // Each generation that has finished makes room for one: at most one request is refused for each.
+    assert_eq!(accepted(&emulator), 8);
+    assert!(emulator.creates().len() <= 16, "{} create requests", emulator.creates().len());
 }
 
 #[test]

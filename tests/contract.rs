@@ -6,8 +6,8 @@ use std::fs;
 
 use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{
-    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status,
-    Usage, Video, VideoRequest, Watch,
+    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Recovery, Seconds,
+    Status, Usage, Video, VideoRequest, Watch,
 };
 use serde_json::json;
 use support::{fox, millis, names, only_id};
@@ -66,12 +66,13 @@ fn each_attempt_of_a_create_request_has_a_new_client_request_id() {
 }
 
 #[test]
-fn create_requests_keep_the_callers_id_when_they_are_retried() {
+fn create_requests_with_the_callers_id_are_retried_under_the_same_id() {
     let emulator = Emulator::builder().create([Step::Http(429)]).start();
-    emulator.client().create(&fox().client_request_id("fox-1")).unwrap();
-    let creates = emulator.creates();
-    assert_eq!(creates.len(), 2);
-    assert!(creates.iter().all(|create| create.header("x-client-request-id") == Some("fox-1")));
+    let client = emulator.client();
+    let id = client.create(&fox().client_request_id("fox-1")).unwrap();
+    assert!(emulator.creates().iter().all(|create| create.header("x-client-request-id") == Some("fox-1")));
+    assert_eq!(emulator.creates().len(), 2);
+    assert_eq!(client.recover("fox-1").unwrap(), Recovery::Found(id));
 }
 
 #[test]

@@ -61,6 +61,28 @@ fn an_invalid_key_is_reported_by_its_variable_and_never_printed() {
     });
 }
 
+#[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn a_proxy_variable_that_cannot_be_read_is_named_and_its_password_is_not_printed() {
+    let unreadable = [
+        ("HTTPS_PROXY", "http://user:canary#ss@127.0.0.1:3128"),
+        ("https_proxy", "http://user:canary/ss@127.0.0.1:3128"),
+        ("ALL_PROXY", "http://127.0.0.1:canary"),
+        ("HTTP_PROXY", "quic://canary@127.0.0.1"),
+        #[cfg(not(feature = "socks-proxy"))]
+        ("all_proxy", "socks5://canary@127.0.0.1:1080"),
+    ];
+    for (variable, value) in unreadable {
+        let environment = [(variable, value), ("KLING_TEST_VARIABLE", variable)];
+        in_child_process(&environment, &env::temp_dir(), || {
+            let variable = env::var("KLING_TEST_VARIABLE").unwrap();
+            let error = Client::new("a-key").unwrap_err();
+            assert!(error.to_string().starts_with(&format!("invalid {variable}: ")), "{error}");
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        });
+    }
+}
+
 const CLOSED_PROXY: [(&str, &str); 3] =
     [("ALL_PROXY", "http://127.0.0.1:9"), ("HTTPS_PROXY", "http://127.0.0.1:9"), ("HTTP_PROXY", "http://127.0.0.1:9")];
 

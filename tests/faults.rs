@@ -78,6 +78,7 @@ fn create_column() -> Vec<Row<Create>> {
         ("429 twice", vec![Http(429), Step::http_retry_after(429, "0")], Created(3)),
         ("429 always", vec![Http(429); 9], Refused(429, 3)),
         ("503 with Retry-After", vec![Step::http_retry_after(503, "0")], Unknown),
+        ("503, Retry-After 5, as a stock Varnish sends it", vec![Step::http_retry_after(503, "5")], Unknown),
         ("503 without Retry-After", vec![Http(503)], Unknown),
         ("429, Retry-After 86400", vec![Step::http_retry_after(429, "86400")], Refused(429, 1)),
         ("429, Retry-After -1", vec![Step::http_retry_after(429, "-1")], Created(2)),

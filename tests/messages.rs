@@ -5,7 +5,7 @@ mod support;
 use std::io;
 
 use kling::emulator::{Emulator, Step};
-use kling::{AspectRatio, Client, Error, GenerationId, Poll, Seconds, Video};
+use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
 use support::{closed_port, fox, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -175,7 +175,8 @@ fn unusable_paths_and_urls_are_named() {
 #[test]
 fn failed_assets_are_counted_and_name_their_path_once() {
     let (one, two) = ("assets/campfire.mp4", "assets/sea.mp4");
-    let not_current = |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned() };
+    let not_current =
+        |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned(), charged: Charged::No };
     let failed = vec![(one.into(), not_current("its request has changed"))];
     assert_prints(
         &Error::AssetsNotMade { failed },

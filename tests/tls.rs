@@ -69,6 +69,8 @@ fn untrusted_servers_receive_no_request_and_are_not_retried() {
             assert_eq!(created.unwrap().as_str(), "a:b");
         } else {
             assert!(matches!(created, Err(Error::NotSent { .. })), "{created:?}");
+            let printed = format!("{:?}", created.unwrap_err());
+            assert!(printed.contains("enable the feature platform-verifier of kling"), "{printed}");
         }
 
         let plain = RawServer::responding(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");

@@ -86,17 +86,19 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod stream;
 mod ticks;
 mod timeouts;
 mod update;
 mod url;
 mod watch;
 mod wire;
+mod worker;
 
 pub use api::Endpoint;
 pub use asset::Asset;
 pub use asset::build_script::build_script;
-pub use batch::{Batch, BatchUpdates, Progress};
+pub use batch::{Batch, Progress};
 pub use builder::ClientBuilder;
 pub use charged::Charged;
 pub use client::Client;
@@ -107,10 +109,11 @@ pub use poll::Poll;
 pub use recover::Recovery;
 pub use request::{AspectRatio, Seconds, VideoRequest};
 pub use save::save;
+pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;
 pub use timeouts::Timeouts;
 pub use update::Update;
-pub use watch::{Watch, WatchUpdates};
+pub use watch::Watch;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

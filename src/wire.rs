@@ -139,13 +139,15 @@ fn failure(error: Option<&RawValue>) -> Failure {
         message: Box<RawValue>,
     }
     let Some(error) = error else {
-        return Failure { name: None, message: "the service gave no reason".to_owned() };
+        return Failure { status: "error".to_owned(), name: None, message: "the service gave no reason".to_owned() };
     };
     match parse_object::<Reason>(error.get().as_bytes()) {
-        Ok(Reason { name, message }) => {
-            Failure { name: name.0.map(|name| excerpt(name.as_bytes())), message: text(&message) }
-        }
-        Err(_) => Failure { name: None, message: text(error) },
+        Ok(Reason { name, message }) => Failure {
+            status: "error".to_owned(),
+            name: name.0.map(|name| excerpt(name.as_bytes())),
+            message: text(&message),
+        },
+        Err(_) => Failure { status: "error".to_owned(), name: None, message: text(error) },
     }
 }
 
@@ -189,6 +191,10 @@ impl LogPage {
         self.data.is_empty() || has_more == Some(false)
     }
 
+    pub(crate) fn step(&self) -> usize {
+        self.data.len()
+    }
+
     pub(crate) fn entries_for(&self, client_request_id: &str) -> impl Iterator<Item = &LogEntry> {
         let rows = self.data.iter().filter_map(|row| row.0.as_ref());
         rows.filter(move |row| row.client_request_id.0.as_deref() == Some(client_request_id))
@@ -198,6 +204,10 @@ impl LogPage {
 impl LogEntry {
     pub(crate) fn has_failed(&self) -> bool {
         self.status.0.as_deref() == Some("failed")
+    }
+
+    pub(crate) fn created_at(&self) -> Option<u64> {
+        None
     }
 
     /// For an asynchronous generation the id that the create returned.

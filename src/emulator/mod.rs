@@ -70,8 +70,8 @@ use self::service::Service;
 pub use self::step::Step;
 use crate::builder::ClientBuilder;
 use crate::client::Client;
-use crate::http::Timeouts;
 use crate::poll::Poll;
+use crate::timeouts::Timeouts;
 
 /// A running emulator of the service. It shuts down when it is dropped.
 pub struct Emulator {
@@ -120,14 +120,12 @@ impl Emulator {
     pub fn client_builder(&self) -> ClientBuilder {
         let poll = Poll { interval: Duration::from_millis(5), max_wait: Duration::from_secs(60) };
         let timeout = self.service.settings.client_timeout;
-        let timeouts = Timeouts {
-            connect: timeout,
-            create: timeout,
-            poll: timeout,
-            stall: timeout,
-            retry_delay: Duration::from_millis(1),
-        };
-        Client::builder("rehearsal-key").base_url(self.base_url()).poll(poll).timeouts(timeouts)
+        let timeouts = Timeouts { connect: timeout, create: timeout, poll: timeout, stall: timeout };
+        Client::builder("rehearsal-key")
+            .base_url(self.base_url())
+            .poll(poll)
+            .timeouts(timeouts)
+            .retry_delay(Duration::from_millis(1))
     }
 
     /// Returns the create requests received so far, including refused ones.

@@ -325,6 +325,10 @@ impl Error {
         }
     }
 
+    pub(crate) fn invalid_request(field: &str, reason: impl Into<String>) -> Error {
+        Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
+    }
+
     /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.to_owned(), source }

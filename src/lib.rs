@@ -72,6 +72,7 @@ mod download;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+mod fields;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -104,10 +105,11 @@ pub use charged::Charged;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Result};
+pub use fields::{AspectRatio, Seconds};
 pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
-pub use request::{AspectRatio, Seconds, VideoRequest};
+pub use request::VideoRequest;
 pub use save::save;
 pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;

@@ -3,9 +3,7 @@
 use std::env;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use ureq::http::HeaderMap;

@@ -265,7 +265,7 @@ impl Client {
     /// [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`] (also if the URL may not be
     /// requested), [`Error::UnexpectedResponse`] or [`Error::NotAVideo`].
     pub fn open(&self, video: &Video) -> Result<Download> {
-        Download::open(self.api.clone(), video.clone())
+        Download::open(self.api.clone(), video.clone(), self.poll.max_wait)
     }
 
     /// Downloads a video to a file, and returns its length in bytes.
@@ -273,8 +273,13 @@ impl Client {
     /// The file is either complete or absent: it is written to a temporary file in the same directory, checked, synced,
     /// and then renamed over `path`. See [`save`](crate::save()) for what is not promised.
     ///
-    /// Broken transfers are resumed where they stopped. The download fails after five consecutive attempts without a
-    /// new byte. An attempt is aborted after 30 s of silence or when the transfer rate drops below 1 KiB/s.
+    /// Broken transfers are resumed where they stopped. An attempt is aborted after 30 s of silence
+    /// ([`Timeouts::stall`](crate::Timeouts::stall)), or when the transfer rate drops below 1 KiB/s.
+    ///
+    /// A file server that is away, busy, or does not have the file yet is waited for. Attempts are retried with delays
+    /// that grow from 1 s to 32 s, or as long as a `Retry-After` requests. If the server refuses the URL (400 to 404 or
+    /// 410), the service is asked for a new one. The download fails once it has spent [`Poll::max_wait`] without progress,
+    /// which is 64 KiB of new bytes. Files of more than 16 GiB are rejected.
     ///
     /// # Errors
     ///
@@ -285,7 +290,7 @@ impl Client {
 
     /// Downloads a video to a temporary file beside `path`.
     pub(crate) fn fetch<'a>(&self, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
-        download::fetch(&self.api, video, path)
+        download::fetch(&self.api, video, path, self.poll.max_wait)
     }
 
     /// Returns the origin of the server.

@@ -73,6 +73,7 @@ mod download;
 pub mod emulator;
 mod error;
 mod fields;
+mod file_response;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -90,6 +91,7 @@ mod save;
 mod stream;
 mod ticks;
 mod timeouts;
+mod transfer;
 mod update;
 mod url;
 mod watch;

@@ -1,5 +1,6 @@
 //! The client. Each method is a thin wrapper over the modules below it.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
@@ -220,8 +221,8 @@ impl Client {
     /// }
     /// assert!(videos.iter().all(Option::is_some));
     /// ```
-    pub fn generate_all<'a>(&self, requests: impl IntoIterator<Item = &'a VideoRequest>) -> Batch {
-        self.batch(requests.into_iter().cloned().enumerate())
+    pub fn generate_all(&self, requests: impl IntoIterator<Item: Borrow<VideoRequest>>) -> Batch {
+        self.batch(requests.into_iter().map(|request| request.borrow().clone()).enumerate())
     }
 
     /// Returns a batch whose items have these indices.
@@ -243,14 +244,14 @@ impl Client {
     /// let client = emulator.client();
     /// let ids = [client.create(&VideoRequest::new("A fox"))?, client.create(&VideoRequest::new("An owl"))?];
     /// // This can run in another process: ids are plain strings.
-    /// let finished = client.wait_all(ids).filter(|(_, outcome)| outcome.is_ok()).count();
+    /// let finished = client.wait_all(&ids).filter(|(_, outcome)| outcome.is_ok()).count();
     /// assert_eq!(finished, 2);
     /// # Ok::<(), kling::Error>(())
     /// ```
-    pub fn wait_all(&self, ids: impl IntoIterator<Item = GenerationId>) -> Batch {
-        let mut batch = self.generate_all([]);
+    pub fn wait_all(&self, ids: impl IntoIterator<Item: Borrow<GenerationId>>) -> Batch {
+        let mut batch = self.batch([]);
         for (index, id) in ids.into_iter().enumerate() {
-            batch.wait_for(index, id);
+            batch.wait_for(index, id.borrow().clone());
         }
         batch
     }
@@ -264,7 +265,7 @@ impl Client {
     /// [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`] (also if the URL may not be
     /// requested), [`Error::UnexpectedResponse`] or [`Error::NotAVideo`].
     pub fn open(&self, video: &Video) -> Result<Download> {
-        Download::open(self.api.clone(), video.clone())
+        Download::open(self.api.clone(), video.clone(), self.poll.max_wait)
     }
 
     /// Downloads a video to a file, and returns its length in bytes.
@@ -272,8 +273,13 @@ impl Client {
     /// The file is either complete or absent: it is written to a temporary file in the same directory, checked, synced,
     /// and then renamed over `path`. See [`save`](crate::save()) for what is not promised.
     ///
-    /// Broken transfers are resumed where they stopped. The download fails after five consecutive attempts without a
-    /// new byte. An attempt is aborted after 30 s of silence or when the transfer rate drops below 1 KiB/s.
+    /// Broken transfers are resumed where they stopped. An attempt is aborted after 30 s of silence
+    /// ([`Timeouts::stall`](crate::Timeouts::stall)), or when the transfer rate drops below 1 KiB/s.
+    ///
+    /// A file server that is away, busy, or does not have the file yet is waited for. Attempts are retried with delays
+    /// that grow from 1 s to 32 s, or as long as a `Retry-After` requests. If the server refuses the URL (400 to 404 or
+    /// 410), the service is asked for a new one. The download fails once it has spent [`Poll::max_wait`] without progress,
+    /// which is 64 KiB of new bytes. Files of more than 16 GiB are rejected.
     ///
     /// # Errors
     ///
@@ -284,7 +290,7 @@ impl Client {
 
     /// Downloads a video to a temporary file beside `path`.
     pub(crate) fn fetch<'a>(&self, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
-        download::fetch(&self.api, video, path)
+        download::fetch(&self.api, video, path, self.poll.max_wait)
     }
 
     /// Returns the origin of the server.

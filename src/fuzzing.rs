@@ -26,10 +26,10 @@ pub fn refusal(body: &[u8]) -> (String, Option<String>) {
 }
 
 /// Whether a file that comes in these pieces is one whole MP4 file.
-pub fn check<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, length: Option<u64>) -> Result<(), String> {
+pub fn check<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, is_framed: bool) -> Result<(), String> {
     let mut boxes = Boxes::default();
     pieces.into_iter().try_for_each(|piece| boxes.update(piece))?;
-    boxes.finish(length)
+    boxes.finish(is_framed)
 }
 
 pub fn excerpt(bytes: &[u8]) -> String {

@@ -81,7 +81,7 @@ impl<'a> TempVideo<'a> {
             temp.file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
             len += n as u64;
         }
-        boxes.finish(Some(len)).map_err(not_a_video)?;
+        boxes.finish(true).map_err(not_a_video)?;
         // Before any rename: otherwise a power failure could leave the name with half of the bytes.
         temp.file.sync_all().map_err(Error::io("sync", path))?;
         Ok(TempVideo { temp, len })
@@ -255,7 +255,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
         fs::write(&path, "old").unwrap();
-        for bytes in [&b""[..], b"<html>", &VIDEO[..20], &VIDEO[8..]] {
+        for bytes in [&b""[..], b"<html>", &VIDEO[..20], &VIDEO[16..]] {
             assert!(matches!(save(bytes, &path), Err(Error::Io { .. })), "{}", bytes.escape_ascii());
         }
         assert_eq!(fs::read(&path).unwrap(), b"old");

@@ -112,7 +112,7 @@ pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
 pub use request::VideoRequest;
-pub use save::save;
+pub use save::{save, save_new};
 pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;
 pub use timeouts::Timeouts;

@@ -7,7 +7,7 @@ use ureq::http::HeaderMap;
 use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
-use crate::redact::{excerpt, mask_key, redact_url};
+use crate::redact::{Redactor, redact_url};
 use crate::retry::RetryClass;
 use crate::url::Url;
 
@@ -57,6 +57,8 @@ const UNSUPPORTED_PROXY: &str = "a SOCKS proxy needs the feature socks-proxy of 
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    /// The `x-inference-id`: for a create request, the id of its generation.
+    pub(crate) inference_id: Option<String>,
     pub(crate) body: Vec<u8>,
     /// Why the body is incomplete, if it is.
     pub(crate) body_error: Option<BoxError>,
@@ -117,6 +119,8 @@ pub(crate) struct Http {
     proxy: Option<Proxy>,
     proxy_is_unsupported: bool,
     key: String,
+    /// For text of the service that is shown. Bodies stay as they came: they hold data.
+    pub(crate) redactor: Redactor,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -152,6 +156,7 @@ impl Http {
             proxy,
             proxy_is_unsupported,
             key: key.to_owned(),
+            redactor: Redactor::new(key),
             timeouts,
         })
     }
@@ -173,8 +178,8 @@ impl Http {
             .send(SendBody::from_reader(&mut tracked));
         match response {
             Ok(response) => Ok(self.read(response)),
-            Err(error) if tracked.was_read => Err(SendError::MaybeSent(describe_error(error))),
-            Err(error) => Err(SendError::NotSent(transport_error(error))),
+            Err(error) if tracked.was_read => Err(SendError::MaybeSent(self.redacted(describe_error(error)))),
+            Err(error) => Err(SendError::NotSent(self.transport_error(error))),
         }
     }
 
@@ -182,7 +187,7 @@ impl Http {
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
         let request = self.polls.get(url).header("authorization", format!("Bearer {}", self.key));
         let request = request.config().timeout_global(Some(timeout.unwrap_or(self.timeouts.poll))).build();
-        request.call().map(|response| self.read(response)).map_err(transport_error)
+        request.call().map(|response| self.read(response)).map_err(|error| self.transport_error(error))
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -227,12 +232,25 @@ impl Http {
         let mut body = Vec::new();
         let read = response.body_mut().as_reader().take(MAX_RESPONSE_BYTES + 1).read_to_end(&mut body);
         let body_error = match read {
-            Err(error) => Some(describe_io_error(error)),
+            Err(error) => Some(self.redacted(describe_io_error(error))),
             Ok(n) if n as u64 > MAX_RESPONSE_BYTES => Some("the response is longer than 1 MiB".into()),
             Ok(_) => None,
         };
-        mask_key(&mut body, self.key.as_bytes());
-        Response { status: response.status().as_u16(), retry_after: retry_after(response.headers()), body, body_error }
+        let (status, headers) = (response.status().as_u16(), response.headers());
+        let inference_id = headers.get("x-inference-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Response { status, retry_after: retry_after(headers), inference_id, body, body_error }
+    }
+
+    fn transport_error(&self, error: ureq::Error) -> TransportError {
+        let TransportError { class, cause } = transport_error(error);
+        TransportError { class, cause: self.redacted(cause) }
+    }
+
+    /// Redacts the text of a cause. A cause that needs no redaction keeps its type.
+    fn redacted(&self, cause: BoxError) -> BoxError {
+        let text = cause.to_string();
+        let shown = self.redactor.excerpt(text.as_bytes());
+        if shown == text { cause } else { shown.into() }
     }
 }
 
@@ -340,7 +358,7 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),
         ureq::Error::Protocol(error) => {
-            format!("the response is not HTTP: {}", excerpt(error.to_string().as_bytes())).into()
+            format!("the response is not HTTP: {}", Redactor::default().excerpt(error.to_string().as_bytes())).into()
         }
         other => other.to_string().into(),
     }

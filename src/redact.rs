@@ -1,73 +1,105 @@
-//! Text that somebody else wrote, made fit to be shown: in errors, on terminals, in logs.
+//! Makes untrusted text safe to display: truncated, on one line, without secrets or terminal escapes.
 
-/// The first KiB, on one line, without what may be the signature of a URL.
-pub(crate) fn excerpt(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
-    // A terminal would obey an escape sequence, and show what follows a mark of direction backwards.
-    let line = text.trim().replace(|c: char| c.is_control() || turns_text(c), " ");
-    // Only what can stand in no URL ends one: a `'` can, and a backslash where JSON escapes (`\/`, `\u0026`).
-    line.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')).map(unsigned).collect()
+use crate::key_search::{KeySearch, is_bidi_control};
+
+/// The text that is shown in place of the API key.
+const REDACTED: &str = "[redacted]";
+
+/// The maximum length of an excerpt: enough for any documented response, and for a person to read.
+const MAX_EXCERPT_BYTES: usize = 1024;
+
+/// How much of a text is read for an excerpt. More than is shown, so that a key that the end of the excerpt would cut
+/// is found, and text follows where a long URL query was left out.
+const MAX_READ_BYTES: usize = 4 * MAX_EXCERPT_BYTES;
+
+/// Prepares the text of servers for display, without the API key. Cheap enough to be made once per client.
+///
+/// Only text that is shown or recorded is redacted. Data, such as ids and URLs that are requested, must stay as it is:
+/// a key may be a word that also stands in an id.
+#[derive(Clone, Default)]
+pub(crate) struct Redactor {
+    key: KeySearch,
 }
 
-/// Whether this is a mark of direction (Unicode Standard Annex 9).
-fn turns_text(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+impl Redactor {
+    /// Creates a redactor for this key. A key of fewer than 8 characters is not searched for: it would be found in
+    /// ordinary words.
+    pub(crate) fn new(key: &str) -> Self {
+        Redactor { key: KeySearch::new(key) }
+    }
+
+    /// Returns the first KiB of a text on one line, without the API key and without URL queries, which may be
+    /// signatures.
+    pub(crate) fn excerpt(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_READ_BYTES)]);
+        let text = self.mask_key(text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
+        // A terminal would obey an escape sequence, and show the text after a bidi control backwards.
+        let line = text.replace(|c: char| c.is_control() || is_bidi_control(c), " ");
+        // Only what can stand in no URL ends one: a `'` can, and a backslash where JSON escapes (`\/`, `\u0026`).
+        let words = line.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>'));
+        truncated(words.map(redact_query).collect())
+    }
+
+    /// Returns the part of a URL that may be shown: the query may be a signature, and a password stands before the `@`.
+    pub(crate) fn url(&self, url: &str) -> String {
+        let bare = url.split(['?', '#']).next().unwrap_or_default();
+        // Not "://": a reference may leave out the scheme.
+        let shown = match bare.split_once("//") {
+            Some((scheme, rest)) => {
+                let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                format!("{scheme}//{host}{path}")
+            }
+            None => bare.to_owned(),
+        };
+        self.excerpt(shown.as_bytes())
+    }
+
+    fn mask_key(&self, text: &str) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let (mut masked, mut end) = (String::with_capacity(text.len()), 0);
+        for found in self.key.find(&chars) {
+            masked.extend(&chars[end..found.start]);
+            masked += REDACTED;
+            end = found.end;
+        }
+        masked.extend(&chars[end..]);
+        masked
+    }
 }
 
-/// A word without the query of a URL, but with the marks that ended it.
-fn unsigned(word: &str) -> String {
+/// Returns the part of a URL that may be shown, where no API key is known.
+pub(crate) fn redact_url(url: &str) -> String {
+    Redactor::default().url(url)
+}
+
+/// Returns a word without the query of a URL, but with the punctuation that follows it.
+fn redact_query(word: &str) -> String {
     let (url, query) = word.split_once('?').unwrap_or((word, ""));
     let hidden = query.trim_end_matches(|c: char| c != '=' && !c.is_alphanumeric());
     if hidden.is_empty() { word.to_owned() } else { format!("{url}?…{}", &query[hidden.len()..]) }
 }
 
-/// The part of a URL that may be shown: a signature stands in the query, a password before the `@`.
-pub(crate) fn redact_url(url: &str) -> String {
-    let bare = url.split(['?', '#']).next().unwrap_or_default();
-    // Not "://": a reference may leave out the scheme.
-    let shown = match bare.split_once("//") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}//{host}{path}")
-        }
-        None => bare.to_owned(),
-    };
-    excerpt(shown.as_bytes())
-}
-
-/// A gateway that dumps the request into its error page would put the key into ours.
-pub(crate) fn mask_key(body: &mut [u8], key: &[u8]) {
-    // A key of a few letters, as a test may have one, would be found in words.
-    if key.len() < 8 {
-        return;
+/// Cuts a text to the length of an excerpt, between two characters.
+fn truncated(mut text: String) -> String {
+    let mut end = text.len().min(MAX_EXCERPT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
     }
-    for at in 0..body.len().saturating_sub(key.len() - 1) {
-        if body[at..].starts_with(key) {
-            body[at..at + key.len()].fill(b'*');
-        }
-    }
+    text.truncate(end);
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_key_that_comes_back_is_hidden() {
-        let hidden = |body: &str, key: &str| {
-            let mut body = body.as_bytes().to_vec();
-            mask_key(&mut body, key.as_bytes());
-            String::from_utf8(body).unwrap()
-        };
-        assert_eq!(hidden("bad key: Bearer sk-123456", "sk-123456"), "bad key: Bearer *********");
-        assert_eq!(hidden("sk-123456sk-123456", "sk-123456"), "*".repeat(18));
-        assert_eq!(hidden("short", "a-longer-key"), "short");
-        assert_eq!(hidden("a fox", "a"), "a fox");
+    fn excerpt(bytes: &[u8]) -> String {
+        Redactor::default().excerpt(bytes)
     }
 
     #[test]
-    fn what_somebody_else_wrote_is_short_and_obeyed_by_no_terminal() {
+    fn excerpts_are_short_and_without_terminal_escapes() {
         assert_eq!(excerpt(b" two\r\nlines \x1b[31m\n"), "two  lines  [31m");
         assert_eq!(excerpt("a\u{202e}4pm.b".as_bytes()), "a 4pm.b");
         assert_eq!(excerpt(b"\xff"), "\u{fffd}");
@@ -75,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_of_a_url_is_not_shown() {
+    fn excerpts_omit_url_queries() {
         let table = [
             (r#"{"url":"https://h/v.mp4?sig=s&x=1","a":"b?"}"#, r#"{"url":"https://h/v.mp4?…","a":"b?"}"#),
             (r#"{"url":"https:\/\/h\/v.mp4?sig=s"}"#, r#"{"url":"https:\/\/h\/v.mp4?…"}"#),
@@ -94,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_secret_in_a_url_is_left_out() {
+    fn urls_are_shown_without_credentials_and_query() {
         let table = [
             ("https://h/v.mp4?sig=s#f", "https://h/v.mp4"),
             ("https://user:word@h:8/v.mp4", "https://h:8/v.mp4"),

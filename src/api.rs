@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
-use crate::http::{Http, Response, SendError, Timeouts, TransportError};
+use crate::http::{Http, Response, SendError, TransportError};
 use crate::logs::{self, LogPage};
 use crate::reason;
 use crate::redact::Redactor;
 use crate::retry::{FailedAttempt, RetryClass};
+use crate::timeouts::Timeouts;
 use crate::url::percent_encode;
 use crate::wire::{self, Malformed};
 
@@ -59,6 +60,10 @@ impl Api {
         self.0.http.timeouts
     }
 
+    pub(crate) fn retry_delay(&self) -> Duration {
+        self.0.http.retry_delay
+    }
+
     /// Sends a create request once. A transient failure means that it was certainly not accepted.
     pub(crate) fn create(&self, body: &[u8], client_request_id: &str) -> Result<GenerationId, FailedAttempt> {
         let request = format!("POST {}", self.0.url);
@@ -72,12 +77,14 @@ impl Api {
         };
         let response = match self.0.http.post(&self.0.url, client_request_id, body) {
             Ok(response) => response,
-            Err(SendError::MaybeSent(source)) => return Err(ambiguous(Error::NoResponse { request, source })),
+            Err(SendError::MaybeSent(cause)) => {
+                return Err(ambiguous(Error::NoResponse { request, source: redactor.cause(cause) }));
+            }
             Err(SendError::NotSent(TransportError { class, cause })) => {
-                return Err(FailedAttempt::new(class, Error::NotSent { request, source: cause }));
+                return Err(FailedAttempt::new(class, Error::NotSent { request, source: redactor.cause(cause) }));
             }
         };
-        match Verdict::on_create(response.status, response.retry_after) {
+        match Verdict::on_create(response.status) {
             Verdict::Read => {
                 let read = wire::created(&response.body, response.inference_id.as_deref());
                 read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
@@ -126,7 +133,7 @@ impl Api {
         let response = match self.0.http.get(&format!("{url}?{query}"), timeout) {
             Ok(response) => response,
             Err(TransportError { class, cause }) => {
-                return Err(FailedAttempt::new(class, Error::NoResponse { request, source: cause }));
+                return Err(FailedAttempt::new(class, Error::NoResponse { request, source: redactor.cause(cause) }));
             }
         };
         let (class, cause) = match Verdict::on_get(response.status) {
@@ -165,16 +172,14 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn on_create(status: u16, retry_after: Option<Duration>) -> Self {
+    fn on_create(status: u16) -> Self {
         match status {
             200..300 => Verdict::Read,
             429 => Verdict::Refused(RetryClass::Transient),
-            // Only a service that requests a delay has looked at the request; a bare 503 may come from a gateway that
-            // has already passed it on.
-            503 if retry_after.is_some() => Verdict::Refused(RetryClass::Transient),
             // After a timeout or a conflict, a generation may have been created.
             408 | 409 => Verdict::Ambiguous,
             400..500 => Verdict::Refused(RetryClass::Permanent),
+            // Also a 503 with `Retry-After`: a stock Varnish sends it after its backend has read the request.
             _ => Verdict::Ambiguous,
         }
     }
@@ -209,7 +214,8 @@ fn refused(request: String, response: &Response, class: RetryClass, redactor: &R
 /// For an incomplete body, the transport error is the better cause than the JSON error that it leads to.
 fn unexpected(request: String, response: Response, cause: Option<BoxError>, redactor: &Redactor) -> Error {
     let Response { status, body, body_error, .. } = response;
-    Error::UnexpectedResponse { request, status, body: redactor.excerpt(&body), source: body_error.or(cause) }
+    let source = body_error.or(cause).map(|cause| redactor.cause(cause));
+    Error::UnexpectedResponse { request, status, body: redactor.excerpt(&body), source }
 }
 
 #[cfg(test)]
@@ -221,26 +227,26 @@ mod tests {
     #[test]
     fn create_requests_are_retried_only_if_certainly_not_accepted() {
         let table = [
-            (200, None, Read),
-            (201, None, Read),
-            (302, None, Ambiguous),
-            (400, None, Refused(Permanent)),
-            (401, None, Refused(Permanent)),
-            (403, None, Refused(Permanent)),
-            (404, None, Refused(Permanent)),
-            (408, None, Ambiguous),
-            (409, None, Ambiguous),
-            (413, None, Refused(Permanent)),
-            (422, None, Refused(Permanent)),
-            (429, None, Refused(Transient)),
-            (500, Some(1), Ambiguous),
-            (502, None, Ambiguous),
-            (503, None, Ambiguous),
-            (503, Some(0), Refused(Transient)),
-            (504, None, Ambiguous),
+            (200, Read),
+            (201, Read),
+            (302, Ambiguous),
+            (400, Refused(Permanent)),
+            (401, Refused(Permanent)),
+            (403, Refused(Permanent)),
+            (404, Refused(Permanent)),
+            (408, Ambiguous),
+            (409, Ambiguous),
+            (413, Refused(Permanent)),
+            (422, Refused(Permanent)),
+            (429, Refused(Transient)),
+            (500, Ambiguous),
+            (502, Ambiguous),
+            (503, Ambiguous),
+            (504, Ambiguous),
+            (524, Ambiguous),
         ];
-        for (status, retry_after, verdict) in table {
-            assert_eq!(Verdict::on_create(status, retry_after.map(Duration::from_secs)), verdict, "{status}");
+        for (status, verdict) in table {
+            assert_eq!(Verdict::on_create(status), verdict, "{status}");
         }
     }
 

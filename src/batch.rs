@@ -1,18 +1,20 @@
 //! Many generations on one thread: earliest due first, exactly one outcome each.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
-use std::thread;
-use std::time::Instant;
+use std::iter::FusedIterator;
+use std::time::{Duration, Instant};
 
 use crate::api::Api;
-use crate::create::{Attempt, Create};
+use crate::create::{Attempt, Create, is_too_many_requests};
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::request::{self, VideoRequest};
 use crate::retry::MAX_RETRY_AFTER;
-use crate::watch::{self, Watch};
+use crate::ticks::{Source, Ticks};
+use crate::update::Update;
+use crate::watch::Watch;
 
 /// An iterator over the outcomes of many generations, in order of completion, returned by
 /// [`Client::generate_all`](crate::Client::generate_all) and [`Client::wait_all`](crate::Client::wait_all).
@@ -27,9 +29,8 @@ use crate::watch::{self, Watch};
 /// remaining requests. Stop iterating in that case.
 ///
 /// To stop early, stop iterating. Requests that have not been sent by then never will be;
-/// [`unfinished`](Batch::unfinished) returns the generations that are still running. Their ids are known only to this
-/// batch, so a process that is killed loses them. To store the ids first, [`create`](crate::Client::create) each
-/// request, then [`wait_all`](crate::Client::wait_all).
+/// [`unfinished`](Batch::unfinished) returns the generations that are still running. To see everything that happens,
+/// such as each id the moment it exists, use [`updates`](Batch::updates).
 ///
 /// # More than one thread
 ///
@@ -64,8 +65,16 @@ pub struct Batch {
     creating: Option<Creating>,
     /// The server has requested that no create request is sent before this.
     not_before: Option<Instant>,
+    /// The account allows no more generations at once: the next create request waits until one has finished.
+    is_full: bool,
     /// The generations that are in flight: created, and not finished.
     watches: BTreeMap<usize, Watch>,
+    /// When the next step of each of them is due.
+    schedule: BTreeSet<(Instant, usize)>,
+    /// Whether the batch has been iterated.
+    is_started: bool,
+    /// When the last poll failed, if it got no response at all.
+    unanswered_at: Option<Instant>,
     finished: usize,
 }
 
@@ -73,20 +82,8 @@ pub struct Batch {
 struct Creating {
     index: usize,
     create: Create,
-    /// Whether this attempt has been announced with [`Event::Sending`].
+    /// Whether this attempt has been announced with [`Update::Sending`].
     announced: bool,
-}
-
-/// The result of one step of a batch.
-pub(crate) enum Event {
-    /// The create request will be sent under this client request id, unless it is withdrawn.
-    Sending(usize, String),
-    /// The create request was certainly not accepted, and will be sent again.
-    Retrying(usize),
-    Created(usize, GenerationId),
-    /// The generation was polled, and has not finished.
-    Polled(usize),
-    Finished(usize, Result<Video>),
 }
 
 /// The default for [`Batch::max_in_flight`]. The service documents no limit; four keep one thread busy, and stopping
@@ -103,7 +100,11 @@ impl Batch {
             to_create: VecDeque::new(),
             creating: None,
             not_before: None,
+            is_full: false,
             watches: BTreeMap::new(),
+            schedule: BTreeSet::new(),
+            is_started: false,
+            unanswered_at: None,
             finished: 0,
         };
         // All requests are validated before the first is paid for.
@@ -176,16 +177,49 @@ impl Batch {
 
     /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        self.watches.insert(index, Watch::new(self.api.clone(), id, self.poll));
+        let mut watch = Watch::new(self.api.clone(), id, self.poll);
+        if self.is_started {
+            watch.start(Instant::now());
+        }
+        self.schedule.extend(watch.due().map(|due| (due, index)));
+        self.watches.insert(index, watch);
     }
 
-    /// Drops the create request that was announced last, so that it is not sent.
-    pub(crate) fn withdraw(&mut self) {
-        self.creating = None;
+    /// Returns an iterator over everything that happens to the generations: see [`Update`]. Each item is the index of a
+    /// request or id, together with an update.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::Emulator;
+    /// use kling::{Update, VideoRequest};
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let mut ids = vec![None; requests.len()];
+    /// let mut finished = 0;
+    /// for (index, update) in client.generate_all(&requests).updates() {
+    ///     match update {
+    ///         // A real program writes both to a file: the first before the request leaves.
+    ///         Update::Sending { client_request_id } => println!("{index}: {client_request_id}"),
+    ///         Update::Created(id) => ids[index] = Some(id),
+    ///         Update::Finished(outcome) => finished += usize::from(outcome.is_ok()),
+    ///         update => println!("{index}: {update}"),
+    ///     }
+    /// }
+    /// assert_eq!(finished, 3);
+    /// assert!(ids.iter().all(Option::is_some));
+    /// ```
+    pub fn updates(self) -> BatchUpdates {
+        BatchUpdates(self)
     }
 
     /// Returns when the next create request is due, if one may be sent.
     fn create_due(&mut self) -> Option<Instant> {
+        if self.is_full {
+            return None;
+        }
         if self.creating.is_none()
             && self.watches.len() < self.max_in_flight
             && let Some((index, mut create)) = self.to_create.pop_front()
@@ -197,58 +231,98 @@ impl Batch {
     }
 
     /// Announces the next attempt of the create request, or sends it if it has been announced.
-    fn announce_or_send(&mut self, mut creating: Creating) -> Event {
+    fn announce_or_send(&mut self, mut creating: Creating) -> (usize, Update) {
         let index = creating.index;
         if !creating.announced {
             creating.announced = true;
             let client_request_id = creating.create.client_request_id().to_owned();
             self.creating = Some(creating);
-            return Event::Sending(index, client_request_id);
+            return (index, Update::Sending { client_request_id });
         }
-        match creating.create.attempt(&self.api) {
+        let others_run = !self.watches.is_empty();
+        let update = match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
                 self.wait_for(index, id.clone());
-                Event::Created(index, id)
+                Update::Created(id)
             }
-            Attempt::Retrying => {
+            Attempt::Retrying(error) => {
+                self.is_full = others_run && is_too_many_requests(&error);
                 creating.announced = false;
                 self.creating = Some(creating);
-                Event::Retrying(index)
+                Update::Retrying(error)
             }
             Attempt::Failed(error, retry_after) => {
                 // The server's `Retry-After` applies to the next create request as well.
                 self.not_before = retry_after.map(|delay| Instant::now() + delay.min(MAX_RETRY_AFTER));
-                Event::Finished(index, Err(error))
+                Update::Finished(Err(error))
+            }
+        };
+        (index, update)
+    }
+
+    /// Takes the next step of the generation whose step is due first.
+    fn poll(&mut self) -> Option<(usize, Update)> {
+        let (_, index) = self.schedule.pop_first()?;
+        let watch = self.watches.get_mut(&index)?;
+        // Polls that get no response are sent one after another. Past its deadline, a generation is not polled if
+        // another one has gone unanswered since: otherwise an outage would last longer with each generation.
+        if watch.deadline().is_some_and(|deadline| self.unanswered_at.is_some_and(|at| at >= deadline)) {
+            watch.time_out();
+        }
+        let polls_before = watch.poll_count();
+        let update = watch.step()?;
+        if watch.poll_count() > polls_before {
+            self.unanswered_at = watch.is_unanswered().then(Instant::now);
+        }
+        match watch.due() {
+            Some(due) => {
+                self.schedule.insert((due, index));
+            }
+            None => {
+                self.watches.remove(&index);
+                self.is_full = false;
             }
         }
+        Some((index, update))
     }
 
-    fn poll(&mut self, index: usize) -> Event {
-        let Some(watch) = self.watches.get_mut(&index) else { return Event::Polled(index) };
-        let update = watch.step();
-        if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
-            self.watches.remove(&index);
-            return Event::Finished(index, outcome);
-        }
-        Event::Polled(index)
+    fn poll_due(&self) -> Option<Instant> {
+        self.schedule.first().map(|(due, _)| *due)
     }
 
-    /// Sleeps until the earliest step is due, and takes it. Returns `None` once everything has finished.
-    pub(crate) fn step(&mut self) -> Option<Event> {
-        if let Some((index, error)) = self.invalid.pop_front() {
-            return Some(Event::Finished(index, Err(error)));
+    /// Starts the clocks of generations that were added before the batch was iterated. The first polls of many are due
+    /// together; one that has to wait for the others must not be waited for longer than they are.
+    fn start_clocks(&mut self) {
+        if !self.is_started {
+            self.is_started = true;
+            let now = Instant::now();
+            self.watches.values_mut().for_each(|watch| watch.start(now));
         }
-        let create_due = self.create_due();
-        let polls = self.watches.iter().filter_map(|(index, watch)| Some((watch.due()?, *index)));
-        let first_poll = polls.min();
-        let is_first = |create| first_poll.is_none_or(|(poll, _)| create <= poll);
-        if let Some(due) = create_due.filter(|due| is_first(*due)) {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            return self.creating.take().map(|creating| self.announce_or_send(creating));
+    }
+}
+
+impl Source for Batch {
+    type Item = (usize, Update);
+
+    fn due(&mut self) -> Option<Instant> {
+        if !self.invalid.is_empty() {
+            return Some(Instant::now());
         }
-        let (due, index) = first_poll?;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        Some(self.poll(index))
+        self.start_clocks();
+        let poll_due = self.poll_due();
+        self.create_due().into_iter().chain(poll_due).min()
+    }
+
+    fn step(&mut self) -> Option<(usize, Update)> {
+        let item = match (self.invalid.pop_front(), self.create_due(), self.poll_due()) {
+            (Some((index, error)), ..) => Some((index, Update::Finished(Err(error)))),
+            (None, Some(create), poll) if poll.is_none_or(|poll| create <= poll) => {
+                self.creating.take().map(|creating| self.announce_or_send(creating))
+            }
+            _ => self.poll(),
+        };
+        self.finished += usize::from(matches!(item, Some((_, Update::Finished(_)))));
+        item
     }
 }
 
@@ -257,8 +331,7 @@ impl Iterator for Batch {
 
     fn next(&mut self) -> Option<(usize, Result<Video>)> {
         loop {
-            if let Event::Finished(index, outcome) = self.step()? {
-                self.finished += 1;
+            if let (index, Update::Finished(outcome)) = self.next_item()? {
                 return Some((index, outcome));
             }
         }
@@ -272,13 +345,78 @@ impl Iterator for Batch {
 
 impl ExactSizeIterator for Batch {}
 
-impl std::iter::FusedIterator for Batch {}
+impl FusedIterator for Batch {}
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch").field("max_in_flight", &self.max_in_flight).field("progress", &self.progress()).finish()
     }
 }
+
+/// An iterator over everything that happens to many generations, returned by [`Batch::updates`].
+#[derive(Debug)]
+#[must_use = "updates do nothing unless they are iterated"]
+pub struct BatchUpdates(Batch);
+
+impl BatchUpdates {
+    /// Returns the batch, for its progress and the ids of the generations that are still running.
+    pub fn batch(&self) -> &Batch {
+        &self.0
+    }
+
+    /// Withdraws the create request that was announced last with [`Update::Sending`], so that it is never sent. Its
+    /// index yields no further update; the others are not affected. Returns `false` if no request is about to be sent.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::Emulator;
+    /// use kling::{Update, VideoRequest};
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let requests = [VideoRequest::new("A fox"), VideoRequest::new("An owl")];
+    /// let mut updates = client.generate_all(&requests).updates();
+    /// while let Some((index, update)) = updates.next() {
+    ///     // The disk is full, say, and the id of the first cannot be stored: nothing is sent, nothing is paid.
+    ///     if index == 0 && matches!(update, Update::Sending { .. }) {
+    ///         assert!(updates.withdraw());
+    ///     }
+    /// }
+    /// assert_eq!(emulator.creates().len(), 1);
+    /// ```
+    pub fn withdraw(&mut self) -> bool {
+        self.0.creating.take_if(|creating| creating.announced).is_some()
+    }
+
+    /// Yields `None` at least this often while the iterator sleeps, so that a loop can redraw its lines, or look at a
+    /// flag and `break`: see [`WatchUpdates::tick`](crate::WatchUpdates::tick).
+    pub fn tick(self, interval: Duration) -> Ticks<Self> {
+        Ticks::new(self, interval)
+    }
+}
+
+impl Source for BatchUpdates {
+    type Item = (usize, Update);
+
+    fn due(&mut self) -> Option<Instant> {
+        self.0.due()
+    }
+
+    fn step(&mut self) -> Option<(usize, Update)> {
+        self.0.step()
+    }
+}
+
+impl Iterator for BatchUpdates {
+    type Item = (usize, Update);
+
+    fn next(&mut self) -> Option<(usize, Update)> {
+        self.next_item()
+    }
+}
+
+impl FusedIterator for BatchUpdates {}
 
 /// The number of generations of a [`Batch`] in each state. `Display` prints it on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

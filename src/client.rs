@@ -12,8 +12,10 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::recover::{self, Recovery};
 use crate::request::VideoRequest;
+use crate::retry::RetryClass;
 use crate::save::TempVideo;
-use crate::watch::{self, Watch};
+use crate::update::Update;
+use crate::watch::Watch;
 
 /// A client of the service. It holds an API key, and its methods turn a [`VideoRequest`] into a file.
 ///
@@ -55,12 +57,8 @@ impl Client {
     /// Sends a create request, which costs money, and returns the id of the new generation without waiting for it.
     ///
     /// The request is sent on a new connection. It is retried at most twice, and only if the service certainly did not
-    /// accept it: no byte of the body was sent, or the service responded with 429, or with 503 and a `Retry-After` of
-    /// at most 60 s. Each attempt times out after 60 s.
-    ///
-    /// If you set a [`client_request_id`](VideoRequest::client_request_id), a 429 or 503 is returned as
-    /// [`Error::Refused`] instead of being retried, because two attempts with the same id could not be told apart in the
-    /// service's logs.
+    /// accept it: no byte of the body was sent, or the service responded with 429 and a `Retry-After` of at most 60 s.
+    /// Each attempt times out after 60 s, and has its own client request id unless you set one.
     ///
     /// # Errors
     ///
@@ -95,7 +93,8 @@ impl Client {
     /// # Errors
     ///
     /// - [`Error::InvalidRequest`]: `client_request_id` is not a valid client request id.
-    /// - [`Error::NoResponse`], [`Error::Refused`], [`Error::UnexpectedResponse`]: the logs could not be read.
+    /// - [`Error::OutcomeUnknown`]: the logs could not be read. Its source is [`Error::NoResponse`], [`Error::Refused`]
+    ///   or [`Error::UnexpectedResponse`].
     ///
     /// # Example
     ///
@@ -126,11 +125,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`], [`Error::UnexpectedResponse`]
-    /// or [`Error::Refused`].
+    /// - [`Error::UnknownGeneration`]: the service does not know the id.
+    /// - [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`],
+    ///   [`Error::UnexpectedResponse`] or [`Error::Refused`].
     pub fn status(&self, id: &GenerationId) -> Result<Status> {
         let response = self.api.status(id, None);
-        response.map(|response| response.status).map_err(|failed| failed.error.or_unfinished(id))
+        response.map(|response| response.status).map_err(|failed| match failed.class {
+            RetryClass::NotFound => failed.error.or_unknown(id),
+            _ => failed.error.or_unfinished(id),
+        })
     }
 
     /// Returns an iterator over the statuses of a generation. The iterator polls the service and sleeps between polls.
@@ -138,12 +141,15 @@ impl Client {
     /// The first poll is sent immediately, and later ones at [`Poll::interval`] until [`Poll::max_wait`] has passed. A
     /// poll that fails for a transient reason is a *missed poll*: it is retried at the next interval, or later if the
     /// server requests it. Transient reasons are: no connection, a status of 408, 409, 425, 429 or 5xx, a response that
-    /// cannot be read, a 404 during the first 60 s, and, three times, `completed` without a video URL.
+    /// cannot be read, a row of 404s for 60 s, and, three times, `completed` without a video URL.
     ///
     /// # Errors
     ///
-    /// The last item may be [`Error::Unfinished`], which carries the id. Its source is [`Error::DeadlineExceeded`], or
-    /// the failure of the last poll.
+    /// The last item may be an error:
+    ///
+    /// - [`Error::Unfinished`], which carries the id. Its source is [`Error::DeadlineExceeded`], or the failure of the
+    ///   last poll.
+    /// - [`Error::UnknownGeneration`]: the service has never known the id, for 60 s.
     ///
     /// # Example
     ///
@@ -171,8 +177,11 @@ impl Client {
     ///
     /// Those of [`watch`](Client::watch), and [`Error::Failed`] if the generation failed.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        let outcome = self.watch(id).find_map(|update| watch::outcome(id, update));
-        outcome.unwrap_or_else(|| unreachable!("a watch ends with a finished status or an error"))
+        let finished = self.watch(id).updates().find_map(|update| match update {
+            Update::Finished(outcome) => Some(outcome),
+            _ => None,
+        });
+        finished.unwrap_or_else(|| unreachable!("`Finished` is always the last update"))
     }
 
     /// Creates a generation and waits for it: [`create`](Client::create) followed by [`wait`](Client::wait).

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::generation::GenerationId;
 use crate::random;
 use crate::request::VideoRequest;
-use crate::retry::{self, FailedAttempt, MAX_ATTEMPTS, RetryClass};
+use crate::retry::{self, FailedAttempt, MAX_ATTEMPTS, MAX_RETRY_AFTER, RetryClass};
 
 /// A validated create request, and how many attempts to send it have failed. It is retried here or nowhere.
 pub(crate) struct Create {
@@ -24,7 +24,7 @@ pub(crate) struct Create {
 pub(crate) enum Attempt {
     Created(GenerationId),
     /// The service certainly did not accept it. The next attempt is due at [`Create::due`].
-    Retrying,
+    Retrying(Error),
     /// There is no next attempt. The server may have requested a delay for other requests.
     Failed(Error, Option<Duration>),
 }
@@ -61,45 +61,49 @@ impl Create {
     }
 
     /// Sends the request once.
-    pub(crate) fn attempt(&mut self, api: &Api) -> Attempt {
-        let FailedAttempt { error, class, retry_after } = match api.create(&self.body, &self.client_request_id) {
+    ///
+    /// If `others_run`, a 429 does not count as a failed attempt: an account that allows fewer generations at once
+    /// accepts the request when one of them has finished.
+    pub(crate) fn attempt(&mut self, api: &Api, others_run: bool) -> Attempt {
+        let failed = match api.create(&self.body, &self.client_request_id) {
             Ok(id) => return Attempt::Created(id),
             Err(failed) => failed,
         };
-        self.failed_attempts += 1;
-        // After a 429 under the caller's id, the log entry of the refused attempt could be taken for the outcome of
-        // the next one. An attempt that was not sent has no log entry.
-        let may_retry = self.id_is_generated || matches!(error, Error::NotSent { .. });
-        let delay = retry::delay(
-            self.failed_attempts,
-            MAX_ATTEMPTS,
-            api.timeouts().retry_delay,
-            random::fraction(),
-            retry_after,
-        );
-        match delay.filter(|_| class == RetryClass::Transient && may_retry) {
-            Some(delay) => {
-                self.due = Instant::now() + delay;
-                if self.id_is_generated {
-                    self.client_request_id = generated_id();
-                }
-                Attempt::Retrying
-            }
-            None => Attempt::Failed(error, retry_after),
+        let FailedAttempt { error, class, retry_after } = failed;
+        let delay = if others_run && is_too_many_requests(&error) {
+            Some(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+        } else {
+            self.failed_attempts += 1;
+            let base = api.retry_delay();
+            let delay = retry::delay(self.failed_attempts, MAX_ATTEMPTS, base, random::fraction(), retry_after);
+            delay.filter(|_| class == RetryClass::Transient)
+        };
+        let Some(delay) = delay else { return Attempt::Failed(error, retry_after) };
+        self.due = Instant::now() + delay;
+        // The log entry of a refused attempt should not be taken for the outcome of the next one. Under an id of the
+        // caller's it cannot be avoided, and `recover` allows for it.
+        if self.id_is_generated {
+            self.client_request_id = generated_id();
         }
+        Attempt::Retrying(error)
     }
 
     /// Sends the request, and sleeps between its attempts.
     pub(crate) fn finish(mut self, api: &Api) -> Result<GenerationId> {
         loop {
             thread::sleep(self.due.saturating_duration_since(Instant::now()));
-            match self.attempt(api) {
+            match self.attempt(api, false) {
                 Attempt::Created(id) => return Ok(id),
-                Attempt::Retrying => {}
+                Attempt::Retrying(_) => {}
                 Attempt::Failed(error, _) => return Err(error),
             }
         }
     }
+}
+
+/// Returns `true` for a 429: too many requests, or too many generations at once.
+pub(crate) fn is_too_many_requests(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 429, .. })
 }
 
 fn generated_id() -> String {

@@ -1,4 +1,4 @@
-//! What can go wrong: a variant for each thing that a caller does differently.
+//! Errors: one variant for each case that a caller handles differently.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,200 +6,226 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::charged::Charged;
 use crate::generation::{Failure, GenerationId};
 
-/// What this library returns.
+/// The result type of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A cause from outside this crate: boxed, so that no type of a dependency is part of this API.
+/// A cause from outside this crate. Boxed, so that no type of a dependency is part of the public API.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// What went wrong, and so what to do next.
+/// The reason why an operation failed. The variant says what to do next.
 ///
-/// `Display` states the fact of this error alone; [`source`](StdError::source) has the rest. `Debug` prints the
-/// message and all its causes, a line each, because `fn main() -> Result<(), kling::Error>` shows `Debug`.
+/// `Display` prints the error's own message, and [`source`](StdError::source) returns its cause. `Debug` prints the
+/// message and all causes, one per line, because a `main` that returns a `Result` prints `Debug`.
 ///
-/// No error holds the API key or the query of a file's URL, which may be signed.
+/// No error contains the API key, or the query of a file's URL, which may hold a signature.
 ///
-/// # Example: what is worth telling apart
+/// # Example: handling the cases that differ
 ///
 /// ```
-/// use kling::{Client, Error, VideoRequest};
+/// use kling::emulator::{Emulator, Step};
+/// use kling::{Error, VideoRequest};
 ///
-/// # let emulator = kling::emulator::Emulator::builder().create([kling::emulator::Step::Http(403)]).start();
-/// # let client = emulator.client();
+/// // An account without credit. With an API key: let client = kling::Client::from_env()?;
+/// let emulator = Emulator::builder().create([Step::Http(403)]).start();
+/// let client = emulator.client();
+///
 /// let advice = match client.generate(&VideoRequest::new("A lighthouse in a storm")) {
 ///     Ok(video) => format!("download {}", video.url),
-///     // Nothing was charged.
+///     // Not charged.
 ///     Err(Error::NotSent { .. }) => "try again later".to_owned(),
-///     Err(Error::Refused { status: 403, .. }) => "top up the account".to_owned(),
-///     // Perhaps paid: find out before paying again.
+///     Err(Error::Refused { status: 403, .. }) => "add credit to the account".to_owned(),
+///     Err(Error::Failed { failure, .. }) => format!("change the request: {failure}"),
+///     // Perhaps charged: look it up before paying again.
 ///     Err(Error::OutcomeUnknown { client_request_id, .. }) => format!("look up {client_request_id}"),
-///     // Paid: any process can go on with the id.
+///     // With an id, the generation exists and is paid for: any process can resume it.
 ///     Err(error) => match error.generation_id() {
 ///         Some(id) => format!("wait for {id} again"),
 ///         None => error.to_string(),
 ///     },
 /// };
-/// assert_eq!(advice, "top up the account");
+/// assert_eq!(advice, "add credit to the account");
 /// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The environment holds no API key. Nothing was sent.
-    #[error("no API key in the environment: set AIML_API_KEY")]
+    /// No API key is set in the environment. Nothing was sent.
+    #[error("no API key in the environment; set AIML_API_KEY")]
     MissingKey,
 
-    /// The client cannot be built like this. Nothing was sent.
+    /// A setting of the client, or of the environment, cannot be used. Nothing was sent.
     #[error("invalid {what}: {reason}")]
     InvalidConfig {
-        /// What was set.
+        /// The name of the setting or of the environment variable.
         what: &'static str,
-        /// Why it cannot be used. Never the key itself.
+        /// Why it cannot be used. Never contains the API key.
         reason: String,
     },
 
-    /// The request cannot be sent like this. Nothing was sent.
+    /// The request failed validation. Nothing was sent.
     #[error("invalid {field}: {reason}")]
     InvalidRequest {
-        /// The field of the request, as the service calls it.
+        /// The field of the request, by the service's name for it.
         field: String,
         /// Why it cannot be sent.
         reason: String,
     },
 
-    /// A create did not reach the service, so nothing was charged. Try again later.
-    #[error("{request} was not sent, so nothing was charged: check the connection and try again")]
+    /// The create request did not reach the service, so nothing was charged. Try again later.
+    #[error("{request} was not sent, so nothing was charged; check the connection and try again")]
     NotSent {
-        /// The method and the URL without its query.
+        /// The method, and the URL without its query.
         request: String,
-        /// Why the connection did not come about.
+        /// Why the connection could not be made.
         source: BoxError,
     },
 
-    /// The service said no. A create that it refuses is not charged.
+    /// The service refused the request. A create request that is refused is not charged.
     #[error("{}", refusal(request, *status, message, request_id.as_deref(), *retry_after))]
     Refused {
-        /// The method and the URL without its query.
+        /// The method, and the URL without its query.
         request: String,
         /// The HTTP status.
         status: u16,
-        /// The service's own explanation, or the beginning of what it sent instead.
+        /// The service's own explanation, or the beginning of the response if it has none.
         message: String,
-        /// The service's id of this request, for its support.
+        /// The service's id of this request, to quote to its support.
         request_id: Option<String>,
-        /// How long the service asks to wait (429 and 503).
+        /// The delay that the service requests before another attempt.
         retry_after: Option<Duration>,
     },
 
-    /// The create may have been accepted, and paid for. It is never sent again by itself.
+    /// The create request may have been accepted, and charged. It is never retried automatically.
+    ///
+    /// [`Client::recover`](crate::Client::recover) looks it up. Do that before you send the request again.
     #[error(
-        "the create with client request id {client_request_id} may have been accepted and charged: look this id up \
-         within 7 days with `Client::recover`, as `asset::ensure` does, before sending it again"
+        "the create request with client request id {client_request_id} may have been accepted and charged; before \
+         sending it again, look this id up in the service's logs, which go back 7 days"
     )]
     OutcomeUnknown {
-        /// The `X-Client-Request-Id` that was sent.
+        /// The client request id (`X-Client-Request-Id`) that was sent.
         client_request_id: String,
-        /// What came instead of an answer: [`NoResponse`](Error::NoResponse) or
-        /// [`UnexpectedResponse`](Error::UnexpectedResponse); of an asset, [`AssetNotCurrent`](Error::AssetNotCurrent), or
-        /// why the logs could not be read.
+        /// Why the outcome is unknown: [`NoResponse`](Error::NoResponse) or
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset, [`AssetNotCurrent`](Error::AssetNotCurrent),
+        /// or the error that kept the logs from being read.
         source: Box<Error>,
     },
 
-    /// One request got no answer. Ask again.
-    #[error("{request} got no answer")]
+    /// The request got no response. Retry it.
+    #[error("{request}: no response")]
     NoResponse {
-        /// The method and the URL without its query.
+        /// The method, and the URL without its query.
         request: String,
-        /// How the connection ended.
+        /// How the connection failed.
         source: BoxError,
     },
 
-    /// One request got an answer that does not say what was asked. Ask again.
-    #[error("{request} got an unexpected answer, {status}{}", after_colon(body))]
+    /// The response could not be interpreted. Retry the request.
+    #[error("{request}: unexpected response with status {status}{}", prefixed(body))]
     UnexpectedResponse {
-        /// The method and the URL without its query.
+        /// The method, and the URL without its query.
         request: String,
         /// The HTTP status.
         status: u16,
         /// The first KiB of the body, on one line.
         body: String,
-        /// Why the body could not be read, where that is the reason.
+        /// Why the body could not be read, if that is the reason.
         source: Option<BoxError>,
     },
 
-    /// The generation ended without a video, which the service does not charge for. Change the request.
-    #[error("generation {id} ended without a video: {failure}")]
+    /// The generation failed, which the service does not charge for. Change the request.
+    #[error("generation {id} failed: {failure}")]
     Failed {
         /// The generation that failed.
         id: GenerationId,
-        /// What the service says about it.
+        /// The service's explanation.
         failure: Failure,
     },
 
-    /// The generation did not end in time. It still runs: wait again.
-    #[error("no end within {max_wait:?}, asked {poll_count} times{}", last_word(last_status.as_deref()))]
+    /// The generation did not finish in time. It is still running: wait again.
+    #[error(
+        "generation not finished after {max_wait:?} ({}){}",
+        count(*poll_count as usize, "poll"),
+        last_status_clause(last_status.as_deref())
+    )]
     DeadlineExceeded {
-        /// The deadline that was set.
+        /// The time limit: [`Poll::max_wait`](crate::Poll::max_wait).
         max_wait: Duration,
-        /// How often the status was asked.
+        /// How many times the status was polled.
         poll_count: u32,
-        /// The last word that the service said.
+        /// The last status that the service reported.
         last_status: Option<String>,
         /// Why the last poll failed, if it did.
         source: Option<Box<Error>>,
     },
 
-    /// The generation exists and its video was not received. Go on with its id: in this process, another one, on
-    /// another day.
-    #[error("no video of generation {id} yet: go on with this id instead of paying again")]
+    /// The generation exists, but its video was not received. Resume it by its id, from any process at any later time.
+    #[error("generation {id} exists, but its video was not received; resume it by this id instead of paying again")]
     Unfinished {
-        /// The generation to go on with.
+        /// The generation to resume.
         id: GenerationId,
-        /// What stopped it.
+        /// What ended the wait or the download.
         source: Box<Error>,
     },
 
-    /// What came is not one whole MP4 file. No file was written.
-    #[error("{url} is not a whole video: {found}")]
+    /// The service does not know the generation: its id is wrong, it belongs to another API key, or it is too old.
+    ///
+    /// A generation that this wait has seen before is [`Unfinished`](Error::Unfinished) instead.
+    #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
+    UnknownGeneration {
+        /// The id that was polled.
+        id: GenerationId,
+        /// The service's response.
+        source: Box<Error>,
+    },
+
+    /// The file that was received is not a complete MP4 file. No file was written.
+    #[error("{url} is not a complete video: {found}")]
     NotAVideo {
         /// The file's URL without its query.
         url: String,
-        /// What came instead.
+        /// What was received instead.
         found: String,
     },
 
-    /// The file of an asset is not what its request asks for, and the next step is a person's: the reason names it.
-    #[error("{} is not current: {reason}", path.display())]
+    /// The file of an asset is not the video of its request, and a person has to decide what to do.
+    #[error("{} is not current: {reason}", shown(path))]
     AssetNotCurrent {
         /// The file.
         path: PathBuf,
-        /// Why, and what would generate it.
+        /// Why it is not current, and how to generate it.
         reason: String,
+        /// Whether its generation was charged.
+        charged: Charged,
     },
 
-    /// These assets could not be made. The others were, and are kept.
-    #[error("{}", failures(failed))]
+    /// Some assets could not be made. The others were made, and are kept.
+    #[error("{}", list_failures(failed))]
     AssetsNotMade {
-        /// The file of each, and what went wrong.
+        /// The path of each asset that could not be made, and its error.
         failed: Vec<(PathBuf, Error)>,
     },
 
-    /// The disk or the environment failed.
-    #[error("cannot {action} {}{}", path.display(), what_to_do(source.kind()))]
+    /// An operation on a file or directory failed.
+    #[error("failed to {action} {}{}", shown(path), hint(source.kind()))]
     Io {
-        /// What was attempted: `create`, `write`, …
+        /// What was attempted, as a verb: `write`, `open the receipt`, …
         action: &'static str,
-        /// On which file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// The generation that this error is about, so that it can be gone on with; `None` if there is none, or if it is
-    /// not known whether there is one. Of several assets, that of the first which has one.
+    /// Returns the id of the generation that this error concerns.
+    ///
+    /// [`Unfinished`](Error::Unfinished) generations can be resumed by it. A [`Failed`](Error::Failed) one cannot; its
+    /// id is returned nevertheless, because the service's support asks for it. Returns `None` if there is no
+    /// generation, or if it is unknown whether there is one. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///
@@ -213,13 +239,55 @@ impl Error {
     /// ```
     pub fn generation_id(&self) -> Option<&GenerationId> {
         match self {
-            Error::Failed { id, .. } | Error::Unfinished { id, .. } => Some(id),
+            Error::Failed { id, .. } | Error::Unfinished { id, .. } | Error::UnknownGeneration { id, .. } => Some(id),
             Error::AssetsNotMade { failed } => failed.iter().find_map(|(_, error)| error.generation_id()),
             _ => None,
         }
     }
 
-    /// Adds the id of a generation that exists, unless the error has it already.
+    /// Returns whether the service has charged for the generation that this error concerns.
+    ///
+    /// This holds for every variant, whichever method returned it. If several assets could not be made, returns the
+    /// worst case. An error that concerns only a file, such as [`Error::Io`] from [`save`](crate::save()), does not say
+    /// whether its video was charged.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::{Charged, VideoRequest};
+    ///
+    /// let emulator = Emulator::builder().create([Step::Http(403), Step::Close]).start();
+    /// let client = emulator.client();
+    /// let request = VideoRequest::new("A lighthouse in a storm");
+    ///
+    /// // The service refuses the first request. The response to the second is lost.
+    /// assert_eq!(client.generate(&request).unwrap_err().charged(), Charged::No);
+    /// assert_eq!(client.generate(&request).unwrap_err().charged(), Charged::Perhaps);
+    /// ```
+    pub fn charged(&self) -> Charged {
+        match self {
+            Error::MissingKey | Error::InvalidConfig { .. } | Error::InvalidRequest { .. } | Error::NotSent { .. } => {
+                Charged::No
+            }
+            // Only create requests are POST requests. Everything that is fetched belongs to a generation that exists.
+            Error::Refused { request, .. } if is_post(request) => Charged::No,
+            Error::NoResponse { request, .. } | Error::UnexpectedResponse { request, .. } if is_post(request) => {
+                Charged::Perhaps
+            }
+            Error::Refused { .. } | Error::NoResponse { .. } | Error::UnexpectedResponse { .. } => Charged::Yes,
+            Error::Unfinished { .. } | Error::DeadlineExceeded { .. } | Error::NotAVideo { .. } => Charged::Yes,
+            Error::Failed { failure, .. } if failure.is_free() => Charged::No,
+            Error::Failed { .. } | Error::OutcomeUnknown { .. } | Error::UnknownGeneration { .. } => Charged::Perhaps,
+            Error::AssetNotCurrent { charged, .. } => *charged,
+            Error::AssetsNotMade { failed } => {
+                failed.iter().map(|(_, error)| error.charged()).max().unwrap_or(Charged::No)
+            }
+            Error::Io { .. } => Charged::Perhaps,
+        }
+    }
+
+    /// Wraps this error in [`Error::Unfinished`], unless it carries an id already.
     pub(crate) fn or_unfinished(self, id: &GenerationId) -> Error {
         if self.generation_id().is_some() {
             return self;
@@ -227,28 +295,70 @@ impl Error {
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
     }
 
-    /// Makes an error of what the system says about a file.
+    /// Wraps a 404 to a poll.
+    pub(crate) fn or_unknown(self, id: &GenerationId) -> Error {
+        Error::UnknownGeneration { id: id.clone(), source: Box::new(self) }
+    }
+
+    /// Returns a copy of an error that a poll can fail with. A cause that cannot be copied is kept as its message.
+    pub(crate) fn duplicate(&self) -> Error {
+        let text = |cause: &BoxError| BoxError::from(cause.to_string());
+        match self {
+            Error::NoResponse { request, source } => {
+                Error::NoResponse { request: request.clone(), source: text(source) }
+            }
+            Error::Refused { request, status, message, request_id, retry_after } => Error::Refused {
+                request: request.clone(),
+                status: *status,
+                message: message.clone(),
+                request_id: request_id.clone(),
+                retry_after: *retry_after,
+            },
+            Error::UnexpectedResponse { request, status, body, source } => Error::UnexpectedResponse {
+                request: request.clone(),
+                status: *status,
+                body: body.clone(),
+                source: source.as_ref().map(text),
+            },
+            other => Error::NoResponse { request: "a poll".to_owned(), source: other.to_string().into() },
+        }
+    }
+
+    /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.to_owned(), source }
     }
 }
 
+fn is_post(request: &str) -> bool {
+    request.starts_with("POST ")
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        f.write_str(&said)?;
-        let mut source = self.source();
-        while let Some(cause) = source {
-            // Some errors of the system say what their own cause says.
-            let says = cause.to_string();
-            if says != said {
-                write!(f, "\n  because: {says}")?;
-            }
-            said = says;
-            source = cause.source();
-        }
-        Ok(())
+        write!(f, "{self}{}", list_causes(self, None))
     }
+}
+
+/// Lists the causes of an error, one per line. Those about `asset` are listed without its path.
+fn list_causes(error: &Error, asset: Option<&Path>) -> String {
+    let mut text = String::new();
+    let mut previous = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // The field is a box, and so is the type that thiserror's `source` returns.
+        let message = match cause.downcast_ref::<Box<Error>>().map(Box::as_ref) {
+            Some(Error::AssetNotCurrent { path, reason, .. }) if Some(path.as_path()) == asset => reason.clone(),
+            _ => cause.to_string(),
+        };
+        // Some errors print the message of their own cause.
+        if message != previous {
+            text += &format!("\n  caused by: {message}");
+        }
+        previous = message;
+        source = cause.source();
+    }
+    text
 }
 
 fn refusal(
@@ -258,43 +368,62 @@ fn refusal(
     request_id: Option<&str>,
     retry_after: Option<Duration>,
 ) -> String {
-    let mut text = format!("the service refused {request} with {status}");
-    text += &after_colon(message);
+    let mut text = format!("the service refused {request} with status {status}{}", prefixed(message));
     if let Some(id) = request_id {
         text += &format!(" (request id {id})");
     }
     match (status, retry_after) {
-        (_, Some(pause)) => text += &format!("; try again after {} s", pause.as_secs()),
-        (401, _) => text += "; check the key in AIML_API_KEY",
-        (402 | 403, _) => text += "; check the credit of the account and the rights of the key",
+        (_, Some(delay)) => text += &format!("; try again after {} s", delay.as_secs()),
+        (401, _) => text += "; check the API key in AIML_API_KEY",
+        (402 | 403, _) => text += "; check the account's credit and the API key's permissions",
         (429, _) => text += "; try again later",
         _ => {}
     }
     text
 }
 
-fn after_colon(text: &str) -> String {
+/// Returns the text after a colon, or nothing if it is empty.
+fn prefixed(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-fn last_word(word: Option<&str>) -> String {
-    match word {
-        Some(word) => format!(", the last status was \"{word}\": it may still end, wait again"),
-        None => ": no answer told a status".to_owned(),
+fn last_status_clause(last_status: Option<&str>) -> String {
+    match last_status {
+        Some(status) => format!(", last status \"{status}\"; it may still finish"),
+        None => ", and no poll returned a status".to_owned(),
     }
 }
 
-/// All of it, with the causes: an error has one source, and here are several.
-fn failures(failed: &[(PathBuf, Error)]) -> String {
-    let lines: Vec<String> = failed.iter().map(|(path, error)| format!("{}: {error:?}", path.display())).collect();
-    format!("cannot make {} of the assets:\n{}", failed.len(), lines.join("\n"))
+/// Lists the errors with their causes: an error has only one source, and these are several.
+fn list_failures(failed: &[(PathBuf, Error)]) -> String {
+    let mut text = format!("{} could not be made:", count(failed.len(), "asset"));
+    for (path, error) in failed {
+        let prefix = match error {
+            Error::AssetNotCurrent { path: named, .. } | Error::Io { path: named, .. } if named == path => {
+                String::new()
+            }
+            _ => format!("{}: ", shown(path)),
+        };
+        text += &format!("\n{prefix}{error}{}", list_causes(error, Some(path)));
+    }
+    text
 }
 
-fn what_to_do(kind: io::ErrorKind) -> &'static str {
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Returns the path as text that is never empty.
+fn shown(path: &Path) -> String {
+    if path.as_os_str().is_empty() { "\"\" (an empty path)".to_owned() } else { path.display().to_string() }
+}
+
+/// Returns the advice for an error that its user can resolve.
+fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
-        io::ErrorKind::PermissionDenied => ": allow this user to read and write there",
-        io::ErrorKind::ReadOnlyFilesystem => ": make its file system writable",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room on its disk",
+        io::ErrorKind::PermissionDenied => "; give this user permission to read and write there",
+        io::ErrorKind::ReadOnlyFilesystem => "; make the file system writable",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some disk space",
         _ => "",
     }
 }

@@ -1,6 +1,11 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
+use std::env;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use ureq::http::HeaderMap;
@@ -9,39 +14,13 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::redact::{Redactor, redact_url};
 use crate::retry::RetryClass;
+use crate::timeouts::Timeouts;
 use crate::url::Url;
 
 type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
-const MAX_RESPONSE_BYTES: u64 = 1024 * 1024;
-
-/// The time limits of requests. The service documents none; the emulator's client has shorter ones.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    /// The name lookup, and then the connection with its TLS handshake.
-    pub(crate) connect: Duration,
-    /// A create request, from the name lookup to the last byte. Generous: giving up leaves its outcome unknown.
-    pub(crate) create: Duration,
-    /// One poll, likewise.
-    pub(crate) poll: Duration,
-    /// The silence after which a download counts as broken.
-    pub(crate) stall: Duration,
-    /// The delay before the first retry.
-    pub(crate) retry_delay: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            create: Duration::from_secs(60),
-            poll: Duration::from_secs(30),
-            stall: Duration::from_secs(30),
-            retry_delay: Duration::from_secs(1),
-        }
-    }
-}
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The time limit for the body of one file response. It bounds what no reader can see: a TLS record or a chunk header
 /// that arrives byte by byte. A transfer that merely takes long is resumed with a range.
@@ -49,8 +28,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The maximum number of redirects of a file request.
 const MAX_REDIRECTS: usize = 5;
-
-const UNSUPPORTED_PROXY: &str = "a SOCKS proxy needs the feature socks-proxy of kling";
 
 /// The response to one API request.
 #[derive(Debug)]
@@ -116,94 +93,105 @@ pub(crate) struct Http {
     polls: Agent,
     creates: Agent,
     files: Agent,
-    proxy: Option<Proxy>,
-    proxy_is_unsupported: bool,
-    key: String,
-    /// For text of the service that is shown. Bodies stay as they came: they hold data.
+    proxy: Result<Option<Proxy>, InvalidProxy>,
+    authorization: String,
     pub(crate) redactor: Redactor,
     pub(crate) timeouts: Timeouts,
+    /// The delay before the first retry.
+    pub(crate) retry_delay: Duration,
 }
 
+/// What a client sends with each request, and how long it waits.
+pub(crate) struct Settings<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) user_agent: &'a str,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry_delay: Duration,
+}
+
+/// An environment variable whose proxy cannot be used, and the reason.
+pub(crate) type InvalidProxy = (&'static str, &'static str);
+
 impl Http {
-    /// Creates the agents. Fails if the proxy configured in the environment is not supported.
-    pub(crate) fn new(api: &Url, key: &str, user_agent: &str, timeouts: Timeouts) -> Result<Self, &'static str> {
-        let proxy = Proxy::try_from_env();
-        let is_socks = |proxy: &Proxy| !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
-        // Without its SOCKS support, ureq ignores such a proxy and connects directly.
-        let proxy_is_unsupported = !cfg!(feature = "socks-proxy") && proxy.as_ref().is_some_and(is_socks);
-        if proxy_is_unsupported && !api.is_loopback() {
-            return Err(UNSUPPORTED_PROXY);
-        }
-        let agent = |proxy: Option<Proxy>, idle: usize| -> Agent {
+    /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
+    pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
+        let Settings { key, user_agent, timeouts, retry_delay } = settings;
+        let proxy = proxy_from_env();
+        let api_proxy = unless_loopback(&proxy, api)?;
+        // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
+        // panic if there is none. `run` bounds both. These limits end a request that `run` has given up on.
+        let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .max_idle_connections(idle)
                 .user_agent(user_agent)
                 .proxy(proxy)
-                .timeout_resolve(Some(timeouts.connect))
-                .timeout_connect(Some(timeouts.connect));
+                .timeout_connect(Some(timeouts.connect))
+                .timeout_send_request(Some(limit))
+                .timeout_send_body(Some(limit))
+                .timeout_recv_response(Some(limit))
+                .timeout_recv_body(Some(limit));
             #[cfg(any(feature = "rustls", feature = "native-tls"))]
             let config = config.tls_config(tls());
             config.build().into()
         };
-        let api_proxy = unless_loopback(proxy.as_ref(), api);
         Ok(Http {
-            polls: agent(api_proxy.clone(), 4),
+            polls: agent(api_proxy.clone(), 4, timeouts.poll),
             // A pooled connection that died in the meantime would make the outcome unknown for no reason.
-            creates: agent(api_proxy, 0),
-            files: agent(proxy.clone(), 4),
+            creates: agent(api_proxy, 0, timeouts.create),
+            files: agent(None, 4, timeouts.stall),
             proxy,
-            proxy_is_unsupported,
-            key: key.to_owned(),
+            authorization: format!("Bearer {key}"),
             redactor: Redactor::new(key),
             timeouts,
+            retry_delay,
         })
     }
 
     /// Sends one create request.
     pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Response, SendError> {
-        // ureq sends the head first and reads the body afterwards: a body that was not read has not been sent.
-        let mut tracked = TrackedBody { body, was_read: false };
-        let response = self
+        let sending = Sending::default();
+        let request = self
             .creates
             .post(url)
-            .header("authorization", format!("Bearer {}", self.key))
+            .header("authorization", &self.authorization)
+            .header("accept-encoding", "identity")
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
-            .header("x-client-request-id", client_request_id)
-            .config()
-            .timeout_global(Some(self.timeouts.create))
-            .build()
-            .send(SendBody::from_reader(&mut tracked));
-        match response {
-            Ok(response) => Ok(self.read(response)),
-            Err(error) if tracked.was_read => Err(SendError::MaybeSent(self.redacted(describe_error(error)))),
-            Err(error) => Err(SendError::NotSent(self.transport_error(error))),
+            .header("x-client-request-id", client_request_id);
+        let mut tracked = TrackedBody { body: io::Cursor::new(body.to_vec()), sending: sending.clone() };
+        match exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+            Ok(response) => Ok(response),
+            Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
+            Err(error) => Err(SendError::MaybeSent(error.cause)),
         }
     }
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let request = self.polls.get(url).header("authorization", format!("Bearer {}", self.key));
-        let request = request.config().timeout_global(Some(timeout.unwrap_or(self.timeouts.poll))).build();
-        request.call().map(|response| self.read(response)).map_err(|error| self.transport_error(error))
+        let request = self
+            .polls
+            .get(url)
+            .header("authorization", &self.authorization)
+            .header("accept-encoding", "identity")
+            // A cached response would show a status from the past.
+            .header("cache-control", "no-cache");
+        exchange(timeout.unwrap_or(self.timeouts.poll), move || request.call())
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
     pub(crate) fn file(&self, url: &Url, from: u64, validators: &Validators) -> Result<FileResponse, TransportError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            if self.proxy_is_unsupported && !url.is_loopback() {
-                return Err(permanent(UNSUPPORTED_PROXY.to_owned()));
-            }
-            let response = self.file_once(&url, from, validators).map_err(transport_error)?;
-            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+            let response = self.file_once(&url, from, validators)?;
+            let location = response.headers().get("location").map(|value| value.as_bytes());
             match (response.status().as_u16(), location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                    url = url
-                        .join(location)
-                        .map_err(|reason| permanent(format!("redirected to {}: {reason}", redact_url(location))))?;
+                    url = url.join(location).map_err(|reason| {
+                        let location = redact_url(&String::from_utf8_lossy(location));
+                        permanent(format!("redirected to {location}: {reason}"))
+                    })?;
                 }
                 _ => return Ok(read_file_response(response)),
             }
@@ -211,47 +199,169 @@ impl Http {
         Err(permanent(format!("too many redirects (limit {MAX_REDIRECTS})")))
     }
 
-    fn file_once(&self, url: &Url, from: u64, validators: &Validators) -> Result<HttpResponse, ureq::Error> {
-        let mut request = self.files.get(url.as_uri());
+    fn file_once(&self, url: &Url, from: u64, validators: &Validators) -> Result<HttpResponse, TransportError> {
+        let proxy = unless_loopback(&self.proxy, url);
+        let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
+        let mut request = self.files.get(url.to_string()).header("accept-encoding", "identity");
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(etag) = &validators.etag {
                 request = request.header("if-range", etag);
             }
         }
-        let config = request
+        let request = request
             .config()
-            .proxy(unless_loopback(self.proxy.as_ref(), url))
-            .timeout_recv_response(Some(self.timeouts.stall))
+            .proxy(proxy)
             .timeout_recv_body(Some(BODY_TIMEOUT))
-            .timeout_per_read(Some(self.timeouts.stall));
-        config.build().call()
+            .timeout_per_read(Some(self.timeouts.stall))
+            .build();
+        run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+    }
+}
+
+/// Runs a request on a thread of its own, and waits for its result until the limit has passed.
+///
+/// A name lookup, a proxy that answers `CONNECT` byte by byte, or a slow response cannot hold up the caller any longer.
+/// Without a thread, the attempt has failed.
+fn run<T: Send + 'static>(limit: Duration, request: impl FnOnce() -> T + Send + 'static) -> Result<T, TransportError> {
+    let transient = |cause| TransportError { class: RetryClass::Transient, cause };
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let send = move || {
+        // The caller may have given up.
+        let _ = sender.send(request());
+    };
+    let thread = thread::Builder::new().name("kling-request".to_owned()).spawn(send);
+    thread.map_err(|error| transient(format!("failed to start a thread for the request: {error}").into()))?;
+    receiver.recv_timeout(limit).map_err(|error| match error {
+        RecvTimeoutError::Timeout => transient(TIMED_OUT.into()),
+        RecvTimeoutError::Disconnected => transient("the HTTP library failed".into()),
+    })
+}
+
+const TIMED_OUT: &str = "timed out before the response was complete";
+
+/// Sends an API request and reads its response, as far as it arrives within the limit.
+fn exchange(
+    limit: Duration,
+    send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
+) -> Result<Response, TransportError> {
+    let received = Arc::new(Mutex::new(None));
+    let result = run(limit, {
+        let received = Arc::clone(&received);
+        move || send().map(|response| read_response(response, &received))
+    });
+    match (result, lock(&received).take()) {
+        (_, Some(response)) => Ok(response),
+        (Ok(Err(error)), None) => Err(transport_error(error)),
+        (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// Reads a response into `received`, which holds at any time what has arrived so far.
+fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>) {
+    *lock(received) = Some(Response {
+        status: response.status().as_u16(),
+        retry_after: retry_after(response.headers()),
+        inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
+        body: Vec::new(),
+        body_error: Some(TIMED_OUT.into()),
+    });
+    let mut reader = response.body_mut().as_reader();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = reader.read(&mut buffer);
+        let mut received = lock(received);
+        let Some(response) = &mut *received else { return };
+        match read {
+            Ok(0) => response.body_error = None,
+            Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
+                response.body.extend_from_slice(&buffer[..n]);
+                continue;
+            }
+            Ok(_) => response.body_error = Some("the response is longer than 1 MiB".into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => response.body_error = Some(describe_io_error(error)),
+        }
+        return;
+    }
+}
+
+/// Locks, also after a panic in the HTTP library: what has arrived is still good.
+fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
+    received.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the body of a create request has begun to leave, or has been withdrawn.
+///
+/// ureq sends the head first and reads the body afterwards: a body that was not read has not been sent. Whoever comes
+/// first decides: a request that was given up before its body was read can never send it later.
+#[derive(Clone, Default)]
+struct Sending(Arc<AtomicU8>);
+
+impl Sending {
+    const PENDING: u8 = 0;
+    const SENT: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    /// Returns `true` if the body may be sent.
+    fn start(&self) -> bool {
+        self.settle(Self::SENT)
     }
 
-    fn read(&self, mut response: HttpResponse) -> Response {
-        let mut body = Vec::new();
-        let read = response.body_mut().as_reader().take(MAX_RESPONSE_BYTES + 1).read_to_end(&mut body);
-        let body_error = match read {
-            Err(error) => Some(self.redacted(describe_io_error(error))),
-            Ok(n) if n as u64 > MAX_RESPONSE_BYTES => Some("the response is longer than 1 MiB".into()),
-            Ok(_) => None,
-        };
-        let (status, headers) = (response.status().as_u16(), response.headers());
-        let inference_id = headers.get("x-inference-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        Response { status, retry_after: retry_after(headers), inference_id, body, body_error }
+    /// Returns `true` if the body was not sent and never will be.
+    fn withdraw(&self) -> bool {
+        self.settle(Self::WITHDRAWN)
     }
 
-    fn transport_error(&self, error: ureq::Error) -> TransportError {
-        let TransportError { class, cause } = transport_error(error);
-        TransportError { class, cause: self.redacted(cause) }
+    fn settle(&self, state: u8) -> bool {
+        match self.0.compare_exchange(Self::PENDING, state, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => true,
+            Err(settled) => settled == state,
+        }
     }
+}
 
-    /// Redacts the text of a cause. A cause that needs no redaction keeps its type.
-    fn redacted(&self, cause: BoxError) -> BoxError {
-        let text = cause.to_string();
-        let shown = self.redactor.excerpt(text.as_bytes());
-        if shown == text { cause } else { shown.into() }
+/// A request body that is read only if the request has not been withdrawn.
+struct TrackedBody {
+    body: io::Cursor<Vec<u8>>,
+    sending: Sending,
+}
+
+impl Read for TrackedBody {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.sending.start() { self.body.read(buf) } else { Err(io::Error::other("the request was withdrawn")) }
     }
+}
+
+/// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.
+fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
+    for variable in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+        let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else { continue };
+        let proxy = value.to_str().and_then(parse_proxy).ok_or((variable, INVALID_PROXY))?;
+        let is_http = matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        if !is_http && !cfg!(feature = "socks-proxy") {
+            // Without its SOCKS support, ureq ignores such a proxy and connects directly.
+            return Err((variable, "a SOCKS proxy needs the feature socks-proxy of kling"));
+        }
+        // This one knows `NO_PROXY`.
+        return Ok(Proxy::try_from_env());
+    }
+    Ok(None)
+}
+
+const INVALID_PROXY: &str = "must be a proxy URL, such as http://user:password@host:3128, with special characters in \
+                             user and password percent-encoded";
+
+/// Parses a proxy URL more strictly than ureq does. A `#`, `?` or `/` in a password would end the host, and what follows
+/// it would be dropped; so would a port that is not a number.
+fn parse_proxy(value: &str) -> Option<Proxy> {
+    let after_scheme = value.split_once("://").map_or(value, |(_, rest)| rest);
+    let (authority, rest) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let after_address = host.rsplit(']').next().unwrap_or_default();
+    let port_is_valid = after_address.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    if rest.contains('@') || !port_is_valid { None } else { Proxy::new(value).ok() }
 }
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
@@ -263,22 +373,9 @@ fn tls() -> ureq::tls::TlsConfig {
     config.root_certs(if own_roots { RootCerts::PlatformVerifier } else { RootCerts::WebPki }).build()
 }
 
-/// A request body that remembers whether it was read.
-struct TrackedBody<'a> {
-    body: &'a [u8],
-    was_read: bool,
-}
-
-impl Read for TrackedBody<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.was_read = true;
-        self.body.read(buf)
-    }
-}
-
 /// Returns the proxy, or `None` for loopback URLs, which a proxy would resolve to its own machine.
-fn unless_loopback(proxy: Option<&Proxy>, url: &Url) -> Option<Proxy> {
-    proxy.filter(|_| !url.is_loopback()).cloned()
+fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Result<Option<Proxy>, InvalidProxy> {
+    if url.is_loopback() { Ok(None) } else { proxy.clone() }
 }
 
 fn read_file_response(response: HttpResponse) -> FileResponse {
@@ -339,6 +436,15 @@ fn is_tls_failure(error: &ureq::Error) -> bool {
     }
 }
 
+/// Returns `true` if a certificate comes from an authority that is not among Mozilla's. The operating system may trust it.
+fn is_unknown_authority(error: &io::Error) -> bool {
+    let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+    !has_own_roots && error.kind() == io::ErrorKind::InvalidData && error.to_string().contains("UnknownIssuer")
+}
+
+const TRUST_THE_SYSTEM: &str = "if your network has a certificate authority of its own, enable the feature \
+                                platform-verifier of kling, which trusts what the operating system trusts";
+
 /// Describes why reading the body of a file failed.
 pub(crate) fn describe_io_error(error: io::Error) -> BoxError {
     describe_error(error.into())
@@ -350,10 +456,10 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection".into()
         }
+        ureq::Error::Io(error) if is_unknown_authority(&error) => format!("{error}; {TRUST_THE_SYSTEM}").into(),
         ureq::Error::Io(error) => Box::new(error),
-        ureq::Error::Timeout(Timeout::Resolve) => "the name lookup timed out".into(),
         ureq::Error::Timeout(Timeout::Connect) => "connecting timed out".into(),
-        ureq::Error::Timeout(_) => "timed out before the response was complete".into(),
+        ureq::Error::Timeout(_) => TIMED_OUT.into(),
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy refused the connection: {reason}").into(),
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),

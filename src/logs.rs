@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::generation::GenerationId;
 use crate::json::{Lenient, parse_object};
 use crate::timestamp;
-use crate::wire::{Malformed, WireId, normalized};
+use crate::wire::{Malformed, normalized};
 
 /// The most entries that the service puts on a page.
 const MAX_LIMIT: usize = 100;
@@ -32,7 +32,7 @@ pub(crate) struct LogEntry {
     created: Lenient<String>,
     status: Lenient<String>,
     client_request_id: Lenient<String>,
-    inference_id: Lenient<WireId>,
+    inference_id: Lenient<GenerationId>,
 }
 
 /// Parses a page of the logs.
@@ -41,13 +41,8 @@ pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
 }
 
 impl LogPage {
-    /// Returns the number of entries, including those that cannot be read.
-    pub(crate) fn len(&self) -> usize {
-        self.data.len()
-    }
-
-    /// Returns how far the next page is from this one. A page may be shorter than its limit; after an empty page, only
-    /// the limit leads further.
+    /// Returns how far the next page is from this one. A page may be shorter than its limit, and its entries count even
+    /// if they cannot be read. After an empty page, only the limit leads further.
     pub(crate) fn step(&self) -> usize {
         let limit = || self.pagination.0.as_ref()?.limit.0.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         if self.data.is_empty() { limit().unwrap_or(MAX_LIMIT) } else { self.data.len() }
@@ -81,7 +76,7 @@ impl LogEntry {
 
     /// Returns the generation id, if the entry has one. It is the id that the create request returned.
     pub(crate) fn generation_id(&self) -> Option<&GenerationId> {
-        self.inference_id.0.as_ref().map(|id| &id.0)
+        self.inference_id.0.as_ref()
     }
 
     /// Returns when the request was made, in seconds since the Unix epoch.
@@ -106,11 +101,11 @@ mod tests {
         ];
         for (pagination, is_last, is_last_if_empty) in table {
             let page = log_page(format!(r#"{{"data":[null,7,{entry}]{pagination}}}"#).as_bytes()).unwrap();
-            assert_eq!((page.len(), page.step(), page.is_last()), (3, 3, is_last), "{pagination}");
+            assert_eq!((page.step(), page.is_last()), (3, is_last), "{pagination}");
             let ids: Vec<_> = page.entries_for("fox").map(|entry| entry.generation_id().unwrap().as_str()).collect();
             assert_eq!(ids, ["a:b"]);
             let empty = log_page(format!(r#"{{"data":[]{pagination}}}"#).as_bytes()).unwrap();
-            assert_eq!((empty.len(), empty.step(), empty.is_last()), (0, 100, is_last_if_empty), "{pagination}");
+            assert_eq!((empty.step(), empty.is_last()), (100, is_last_if_empty), "{pagination}");
         }
         for body in ["{}", "null", "[[]]", "[", "\u{feff}", r#"{"data":7}"#] {
             assert!(log_page(body.as_bytes()).is_err(), "{body}");
@@ -137,10 +132,10 @@ mod tests {
             [
                 (true, Some("a:b".to_owned()), Some(1_741_677_207)),
                 (false, None, None),
-                (false, Some("7".to_owned()), None),
+                (false, None, None),
                 (false, None, None),
             ]
         );
-        assert_eq!((page.len(), page.entries().count()), (7, 6));
+        assert_eq!((page.step(), page.entries().count()), (7, 6));
     }
 }

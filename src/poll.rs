@@ -22,9 +22,9 @@ pub struct Poll {
     /// The delay between a response and the next poll. Must not be zero. Defaults to 10 s, like the service's own
     /// sample code.
     pub interval: Duration,
-    /// How long to keep polling, measured from the first poll. The last poll is sent when this time has passed, and
-    /// may take up to 1 s longer. If a busy thread sends a poll late, the time it was due counts. Defaults to 1,000 s,
-    /// like the service's own sample code, whose generation took about 160 s.
+    /// How long to keep polling, measured from when the first poll is due. The last poll is sent when this time has
+    /// passed, and may take up to 1 s longer. If a busy thread sends a poll late, the time it was due counts. Defaults to
+    /// 1,000 s, like the service's own sample code, whose generation took about 160 s.
     pub max_wait: Duration,
 }
 
@@ -40,7 +40,8 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest interval and wait. The sum of a few of them is a time that every clock can represent.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long a 404 is a missed poll: the generation may be known to one machine of the service and not yet to the next.
+/// How long a row of 404s is made of missed polls: the generation may be known to one machine of the service and not yet
+/// to the next, or a deployment may have lost it for a moment.
 const NOT_FOUND_GRACE: Duration = Duration::from_secs(60);
 
 /// How often `completed` without a video URL is a missed poll.
@@ -76,13 +77,13 @@ impl Poll {
     }
 }
 
-/// Returns `true` if a failed poll ends the wait, given the time since the first poll and how many responses have said
-/// `completed` without a URL.
-pub(crate) fn is_fatal(class: RetryClass, elapsed: Duration, missing_urls: u32) -> bool {
+/// Returns `true` if a failed poll ends the wait, given the time since the first 404 in a row and how many responses have
+/// said `completed` without a URL.
+pub(crate) fn is_fatal(class: RetryClass, not_found_for: Duration, missing_urls: u32) -> bool {
     match class {
         RetryClass::Transient => false,
         RetryClass::Permanent => true,
-        RetryClass::NotFound => elapsed >= NOT_FOUND_GRACE,
+        RetryClass::NotFound => not_found_for >= NOT_FOUND_GRACE,
         RetryClass::MissingUrl => missing_urls > MAX_MISSING_URLS,
     }
 }
@@ -163,8 +164,9 @@ mod tests {
             (RetryClass::MissingUrl, 999, 3, false),
             (RetryClass::MissingUrl, 0, 4, true),
         ];
-        for (class, elapsed, missing_urls, fatal) in table {
-            assert_eq!(is_fatal(class, secs(elapsed), missing_urls), fatal, "{class:?} {elapsed} {missing_urls}");
+        for (class, not_found_for, missing_urls, fatal) in table {
+            let found = is_fatal(class, secs(not_found_for), missing_urls);
+            assert_eq!(found, fatal, "{class:?} {not_found_for} {missing_urls}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Makes untrusted text safe to display: truncated, on one line, without secrets or terminal escapes.
 
+use std::error::Error;
+
 use crate::key_search::{KeySearch, is_bidi_control};
 
 /// The text that is shown in place of the API key.
@@ -53,6 +55,13 @@ impl Redactor {
             None => bare.to_owned(),
         };
         self.excerpt(shown.as_bytes())
+    }
+
+    /// Redacts the text of a cause. A cause without the key keeps its type.
+    pub(crate) fn cause(&self, cause: Box<dyn Error + Send + Sync>) -> Box<dyn Error + Send + Sync> {
+        let text = cause.to_string();
+        let shown = self.excerpt(text.as_bytes());
+        if shown == text { cause } else { shown.into() }
     }
 
     fn mask_key(&self, text: &str) -> String {

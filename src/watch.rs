@@ -1,40 +1,47 @@
-//! An iterator over the status updates of one generation, which sleeps between polls.
+//! Waiting for one generation: an iterator that polls, and sleeps between polls.
 
 use std::fmt;
-use std::thread;
-use std::time::Instant;
+use std::iter::FusedIterator;
+use std::time::{Duration, Instant};
 
 use crate::api::{Api, StatusResponse};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Status, Video};
+use crate::generation::{GenerationId, Status};
 use crate::poll::{self, Poll};
 use crate::retry::{FailedAttempt, RetryClass};
+use crate::ticks::{Source, Ticks};
+use crate::update::Update;
 
 /// An iterator over the statuses of one generation, returned by [`Client::watch`](crate::Client::watch).
 ///
 /// Each item is the response to one poll; the thread sleeps between polls. A *missed poll*, one that failed for a
 /// transient reason, is not yielded: it is retried at the next interval. The last item is a finished status, or the
-/// error that ended the wait. To stop earlier, stop iterating: the generation keeps running, and can be watched again
-/// by its id.
+/// error that ended the wait. To see missed polls as well, or to stop a wait between polls, use
+/// [`updates`](Watch::updates).
+///
+/// If you stop iterating, the generation keeps running, and can be watched again by its id.
+#[must_use = "a watch does nothing unless it is iterated"]
 pub struct Watch {
     api: Api,
     id: GenerationId,
     poll: Poll,
-    first_poll: Option<Instant>,
+    /// When the first poll was due.
+    started: Option<Instant>,
     next: Next,
     poll_count: u32,
+    /// The first 404 of the current row of 404s.
+    not_found_since: Option<Instant>,
     missing_urls: u32,
     last_status: Option<Status>,
     last_error: Option<Box<Error>>,
 }
 
-/// The next step, and when it is due.
-#[derive(Clone, Copy)]
+/// The next step.
 enum Next {
     Poll(Instant),
-    /// Report that the deadline has passed.
-    TimeOut(Instant),
-    /// The last item has been returned.
+    /// Yield the last update.
+    Finish(Box<Update>),
+    /// The last update has been yielded.
     Done,
 }
 
@@ -44,17 +51,46 @@ impl Watch {
             api,
             id,
             poll,
-            first_poll: None,
+            started: None,
             next: Next::Poll(Instant::now()),
             poll_count: 0,
+            not_found_since: None,
             missing_urls: 0,
             last_status: None,
             last_error: None,
         }
     }
 
-    pub(crate) fn id(&self) -> &GenerationId {
+    /// Returns the id of the generation.
+    pub fn id(&self) -> &GenerationId {
         &self.id
+    }
+
+    /// Returns an iterator over everything that happens to the generation: see [`Update`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::{Update, VideoRequest};
+    ///
+    /// let emulator = Emulator::script([Step::Queued, Step::Http(502)]);
+    /// let client = emulator.client();
+    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
+    /// let mut seen = Vec::new();
+    /// for update in client.watch(&id).updates() {
+    ///     seen.push(match update {
+    ///         Update::Status(status) => status.to_string(),
+    ///         Update::Missed(_) => "missed".to_owned(),
+    ///         Update::Finished(outcome) => format!("{:?} s", outcome?.duration),
+    ///         _ => continue,
+    ///     });
+    /// }
+    /// assert_eq!(seen, ["queued", "missed", "completed", "Some(5.0) s"]);
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn updates(self) -> WatchUpdates {
+        WatchUpdates(self)
     }
 
     /// Returns the last status that was not a finished one.
@@ -62,70 +98,123 @@ impl Watch {
         self.last_status.as_ref()
     }
 
-    /// Returns when the next step is due, or `None` after the last one.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        match self.next {
-            Next::Poll(due) | Next::TimeOut(due) => Some(due),
-            Next::Done => None,
+    /// Starts the clock of the wait, unless it runs already.
+    pub(crate) fn start(&mut self, now: Instant) {
+        self.started.get_or_insert(now);
+    }
+
+    /// Returns when the wait ends, once its clock runs.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.started? + self.poll.max_wait)
+    }
+
+    pub(crate) fn poll_count(&self) -> u32 {
+        self.poll_count
+    }
+
+    /// Returns `true` if the last poll got no response at all.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self.last_error.as_deref(), Some(Error::NoResponse { .. }))
+    }
+
+    /// Ends the wait at the next step, without another poll.
+    pub(crate) fn time_out(&mut self) {
+        if matches!(self.next, Next::Poll(_)) {
+            self.next = Next::Finish(Box::new(Update::Finished(Err(self.deadline_exceeded()))));
         }
     }
 
-    /// Takes the next step without sleeping. Returns `None` for a missed poll.
-    pub(crate) fn step(&mut self) -> Option<Result<Status>> {
-        match self.next {
-            Next::Poll(due) => self.poll(due),
-            Next::TimeOut(_) => {
-                self.next = Next::Done;
-                Some(Err(self.deadline_exceeded()))
-            }
-            Next::Done => None,
-        }
-    }
-
-    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give
-    /// up a generation that may have finished long ago.
-    fn poll(&mut self, due: Instant) -> Option<Result<Status>> {
+    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give up
+    /// a generation that may have finished long ago.
+    fn poll(&mut self, due: Instant) -> Update {
         let sent = Instant::now();
-        let first_poll = *self.first_poll.get_or_insert(sent);
-        let elapsed = due.saturating_duration_since(first_poll);
-        let timeout = self.poll.timeout(elapsed, self.api.timeouts().poll);
+        let started = *self.started.get_or_insert(sent);
+        let elapsed = due.saturating_duration_since(started);
+        let timeout = self.poll.timeout(sent - started, self.api.timeouts().poll);
         self.poll_count = self.poll_count.saturating_add(1);
-        let (item, retry_after) = match self.api.status(&self.id, Some(timeout)) {
-            Ok(StatusResponse { status, retry_after }) => {
-                if status.is_finished() {
-                    self.next = Next::Done;
-                    return Some(Ok(status));
-                }
-                self.last_status = Some(status.clone());
-                self.last_error = None;
-                (Some(Ok(status)), retry_after)
-            }
-            Err(FailedAttempt { error, class, retry_after }) => {
-                self.missing_urls += u32::from(class == RetryClass::MissingUrl);
-                if poll::is_fatal(class, first_poll.elapsed(), self.missing_urls) {
-                    self.next = Next::Done;
-                    return Some(Err(error.or_unfinished(&self.id)));
-                }
-                self.last_error = Some(Box::new(error));
-                (None, retry_after)
-            }
-        };
+        let response = self.api.status(&self.id, Some(timeout));
         let now = Instant::now();
-        self.next = match self.poll.next_delay(elapsed + (now - sent), retry_after) {
-            Some(delay) => Next::Poll(now + delay),
-            None => Next::TimeOut(now),
+        let (update, retry_after) = match response {
+            Ok(StatusResponse { status, retry_after }) => (self.on_status(status), retry_after),
+            Err(FailedAttempt { error, class, .. }) if self.is_fatal(class, now) => {
+                self.next = Next::Done;
+                let was_seen = self.last_status.is_some();
+                return Update::Finished(Err(match class {
+                    RetryClass::NotFound if !was_seen => error.or_unknown(&self.id),
+                    _ => error.or_unfinished(&self.id),
+                }));
+            }
+            Err(FailedAttempt { error, retry_after, .. }) => {
+                self.last_error = Some(Box::new(error.duplicate()));
+                (Update::Missed(error), retry_after)
+            }
         };
-        item
+        if let Next::Poll(_) = self.next {
+            match self.poll.next_delay(elapsed + (now - sent), retry_after) {
+                Some(delay) => self.next = Next::Poll(now + delay),
+                None => self.time_out(),
+            }
+        }
+        update
     }
 
-    fn deadline_exceeded(&mut self) -> Error {
+    fn on_status(&mut self, status: Status) -> Update {
+        self.not_found_since = None;
+        self.last_error = None;
+        let outcome = match &status {
+            Status::Completed(video) => Some(Ok(video.clone())),
+            Status::Failed(failure) => Some(Err(Error::Failed { id: self.id.clone(), failure: failure.clone() })),
+            _ => None,
+        };
+        match outcome {
+            Some(outcome) => self.next = Next::Finish(Box::new(Update::Finished(outcome))),
+            None => self.last_status = Some(status.clone()),
+        }
+        Update::Status(status)
+    }
+
+    /// Counts a failed poll, and returns `true` if it ends the wait.
+    fn is_fatal(&mut self, class: RetryClass, now: Instant) -> bool {
+        match class {
+            RetryClass::NotFound => self.not_found_since = self.not_found_since.or(Some(now)),
+            RetryClass::MissingUrl => self.missing_urls += 1,
+            RetryClass::Transient | RetryClass::Permanent => {}
+        }
+        let not_found_for = self.not_found_since.map_or(Duration::ZERO, |since| now - since);
+        poll::is_fatal(class, not_found_for, self.missing_urls)
+    }
+
+    fn deadline_exceeded(&self) -> Error {
         let error = Error::DeadlineExceeded {
             max_wait: self.poll.max_wait,
             poll_count: self.poll_count,
-            last_status: self.last_status.take().map(|status| status.to_string()),
-            source: self.last_error.take(),
+            last_status: self.last_status.as_ref().map(ToString::to_string),
+            source: self.last_error.as_ref().map(|error| Box::new(error.duplicate())),
         };
         error.or_unfinished(&self.id)
+    }
+}
+
+impl Source for Watch {
+    type Item = Update;
+
+    fn due(&mut self) -> Option<Instant> {
+        match self.next {
+            Next::Poll(due) => Some(due),
+            Next::Finish(_) => Some(Instant::now()),
+            Next::Done => None,
+        }
+    }
+
+    fn step(&mut self) -> Option<Update> {
+        match &self.next {
+            Next::Poll(due) => Some(self.poll(*due)),
+            Next::Finish(_) => match std::mem::replace(&mut self.next, Next::Done) {
+                Next::Finish(update) => Some(*update),
+                Next::Poll(_) | Next::Done => None,
+            },
+            Next::Done => None,
+        }
     }
 }
 
@@ -134,15 +223,18 @@ impl Iterator for Watch {
 
     fn next(&mut self) -> Option<Result<Status>> {
         loop {
-            thread::sleep(self.due()?.saturating_duration_since(Instant::now()));
-            if let Some(item) = self.step() {
-                return Some(item);
+            match self.next_item()? {
+                Update::Status(status) => return Some(Ok(status)),
+                // The status that finished it has been yielded.
+                Update::Finished(Ok(_) | Err(Error::Failed { .. })) => {}
+                Update::Finished(Err(error)) => return Some(Err(error)),
+                _ => {}
             }
         }
     }
 }
 
-impl std::iter::FusedIterator for Watch {}
+impl FusedIterator for Watch {}
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,12 +246,58 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// Returns the result of the wait that an update ends, or `None` if the wait continues.
-pub(crate) fn outcome(id: &GenerationId, update: Result<Status>) -> Option<Result<Video>> {
-    match update {
-        Ok(Status::Completed(video)) => Some(Ok(video)),
-        Ok(Status::Failed(failure)) => Some(Err(Error::Failed { id: id.clone(), failure })),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
+/// An iterator over everything that happens to one generation, returned by [`Watch::updates`].
+#[derive(Debug)]
+#[must_use = "updates do nothing unless they are iterated"]
+pub struct WatchUpdates(Watch);
+
+impl WatchUpdates {
+    /// Yields `None` at least this often while the iterator sleeps, so that a loop can redraw a line, or look at a flag
+    /// and `break`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kling::VideoRequest;
+    /// use kling::emulator::Emulator;
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
+    /// let mut ticks = 0;
+    /// for update in client.watch(&id).updates().tick(Duration::from_millis(1)) {
+    ///     match update {
+    ///         Some(update) => println!("{update}"),
+    ///         None => ticks += 1, // nothing has happened for a millisecond
+    ///     }
+    /// }
+    /// assert!(ticks > 0);
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn tick(self, interval: Duration) -> Ticks<Self> {
+        Ticks::new(self, interval)
     }
 }
+
+impl Source for WatchUpdates {
+    type Item = Update;
+
+    fn due(&mut self) -> Option<Instant> {
+        self.0.due()
+    }
+
+    fn step(&mut self) -> Option<Update> {
+        self.0.step()
+    }
+}
+
+impl Iterator for WatchUpdates {
+    type Item = Update;
+
+    fn next(&mut self) -> Option<Update> {
+        self.next_item()
+    }
+}
+
+impl FusedIterator for WatchUpdates {}

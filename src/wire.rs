@@ -1,6 +1,6 @@
 //! The responses to create requests and polls: the shapes that go over the wire become the types of this library.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::generation::{GenerationId, Status, Usage, Video};
@@ -24,25 +24,12 @@ pub(crate) enum Malformed {
     MissingUrl,
 }
 
+/// The ids are strings, also those of digits alone: a number is a placeholder.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireCreated {
-    id: Lenient<WireId>,
-    generation_id: Lenient<WireId>,
-}
-
-/// An id: a string, or a number, of which every digit counts.
-pub(crate) struct WireId(pub(crate) GenerationId);
-
-impl<'de> Deserialize<'de> for WireId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        // Zero is the default of an unset field.
-        let is_number = raw.bytes().all(|byte| byte.is_ascii_digit()) && raw != "0";
-        let text = if is_number { raw.to_owned() } else { serde_json::from_str(raw).map_err(D::Error::custom)? };
-        text.try_into().map(WireId).map_err(D::Error::custom)
-    }
+    id: Lenient<GenerationId>,
+    generation_id: Lenient<GenerationId>,
 }
 
 #[derive(Default, Deserialize)]
@@ -89,8 +76,7 @@ struct WireUsage {
 pub(crate) fn created(body: &[u8], inference_id: Option<&str>) -> Result<GenerationId, Malformed> {
     let response: Option<WireCreated> = parse_object(body)?;
     let response = response.unwrap_or_default();
-    let in_body = response.id.0.or(response.generation_id.0).map(|id| id.0);
-    in_body.or_else(|| inference_id?.parse().ok()).ok_or(Malformed::NoId)
+    response.id.0.or(response.generation_id.0).or_else(|| inference_id?.parse().ok()).ok_or(Malformed::NoId)
 }
 
 /// Reads the response to a poll of the generation `id`.
@@ -370,8 +356,7 @@ mod tests {
             let body = format!(r#"{{"status":"completed","video":{video}}}"#);
             assert_eq!(read(&body), Err("status is completed, but the video URL is missing".to_owned()), "{body}");
         }
-        for body in ["null", "{}", r#"{"id":null}"#, r#"{"id":0}"#, r#"{"id":-7}"#, r#"{"id":1.5}"#, r#"{"id":"a b"}"#]
-        {
+        for body in ["null", "{}", r#"{"id":null}"#, r#"{"id":7}"#, r#"{"id":"a b"}"#] {
             assert!(matches!(create(body), Err(Malformed::NoId)), "{body}");
         }
     }
@@ -386,8 +371,7 @@ mod tests {
             ("null", Some("e:f"), "e:f"),
             (r#"{"generation_id":"c:d"}"#, Some("e f"), "c:d"),
             (r#"{"id":"paid:1","status":5,"video":7}"#, None, "paid:1"),
-            // More digits than a float keeps.
-            (r#"{"id":831922345719271433}"#, None, "831922345719271433"),
+            (r#"{"id":7,"generation_id":"234954179076239"}"#, None, "234954179076239"),
             ("\u{feff}{\"id\":\"a:b\"}", None, "a:b"),
         ];
         for (body, header, id) in table {

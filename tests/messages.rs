@@ -1,171 +1,130 @@
-//! What a person reads, word for word: what was attempted, on what, and what to do next.
+//! Error messages, verbatim.
 
 mod support;
 
-use std::path::Path;
-use std::{fs, io};
+use std::io;
 
 use kling::emulator::{Emulator, Step};
-use kling::{AspectRatio, Asset, Client, Error, GenerationId, Poll, Seconds, Video, VideoRequest, asset};
-use support::{closed_port, fox, millis};
-use tempfile::TempDir;
+use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
+use support::{closed_port, fox, printed};
 
-const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
-
-/// An error as `fn main` shows it, with its ports and random ids told by name.
-fn words(error: &Error) -> String {
-    let mut text = format!("{error:?}");
-    for (before, length, name) in [
-        ("http://127.0.0.1:", |c: char| c.is_ascii_digit(), "PORT"),
-        ("kling-", |c: char| c.is_ascii_hexdigit(), "RANDOM"),
-        ("generation ", |c: char| c.is_ascii_hexdigit() || c == '-', "UUID"),
-        (" (os error ", |c: char| c.is_ascii_digit(), "N"),
-    ] as [(&str, fn(char) -> bool, &str); 4]
-    {
-        let mut pieces = text.split(before);
-        let mut named = pieces.next().unwrap_or_default().to_owned();
-        for piece in pieces {
-            let rest = piece.trim_start_matches(length);
-            let found = if rest.len() < piece.len() { name } else { "" };
-            named += &format!("{before}{found}{rest}");
-        }
-        text = named;
-    }
-    text.replace(MODEL, "MODEL")
-}
+const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+const FILE: &str = "http://127.0.0.1:PORT/generations/0/output.mp4";
+const UNFINISHED: &str = "generation UUID:MODEL exists, but its video was not received; \
+                          resume it by this id instead of paying again";
 
 #[track_caller]
-fn reads(error: &Error, expected: &str) {
-    assert_eq!(words(error), expected);
+fn assert_prints(error: &Error, expected: &str) {
+    assert_eq!(printed(error), expected);
 }
 
-fn created_with(step: Step) -> Error {
+fn create_error(step: Step) -> Error {
     let emulator = Emulator::builder().create(vec![step; 3]).start();
     emulator.client().create(&fox()).unwrap_err()
 }
 
 #[test]
-fn a_refusal_says_who_refused_what_and_why_and_what_to_check() {
-    let refused = "the service refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with";
-    let why = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
+fn refusals_name_the_request_the_reason_and_what_to_check() {
+    let reason = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
+    let credit = "check the account's credit and the API key's permissions";
     for (step, expected) in [
-        (Step::Http(400), format!("{refused} 400: {why}")),
-        (Step::Http(401), format!("{refused} 401: {why}; check the key in AIML_API_KEY")),
-        (Step::Http(403), format!("{refused} 403: {why}; check the credit of the account and the rights of the key")),
-        (Step::Http(429), format!("{refused} 429: {why}; try again later")),
-        (Step::http_retry_after(429, "120"), format!("{refused} 429: {why}; try again after 120 s")),
-        (
-            Step::Html(403),
-            format!(
-                "{refused} 403: <html><body><h1>403</h1></body></html>; check the credit of the account and the rights of the key"
-            ),
-        ),
+        (Step::Http(400), format!("400: {reason}")),
+        (Step::Http(401), format!("401: {reason}; check the API key in AIML_API_KEY")),
+        (Step::Http(403), format!("403: {reason}; {credit}")),
+        (Step::Http(429), format!("429: {reason}; try again later")),
+        (Step::http_retry_after(429, "120"), format!("429: {reason}; try again after 120 s")),
+        (Step::Html(403), format!("403: <html><body><h1>403</h1></body></html>; {credit}")),
     ] {
-        reads(&created_with(step), &expected);
+        assert_prints(&create_error(step), &format!("the service refused {POST} with status {expected}"));
     }
 }
 
 #[test]
-fn an_unknown_outcome_says_how_to_find_out() {
-    let unknown = "the create with client request id kling-RANDOM may have been accepted and charged: \
-                   look this id up within 7 days with `Client::recover`, as `asset::ensure` does, before sending it again";
-    let post = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+fn unknown_outcomes_name_the_id_to_look_up() {
+    let unknown = "the create request with client request id kling-RANDOM may have been accepted and charged; \
+                   before sending it again, look this id up in the service's logs, which go back 7 days";
     for (step, causes) in [
-        (Step::Close, format!("{post} got no answer\n  because: the server closed the connection")),
-        (Step::Reset, format!("{post} got no answer\n  because: Connection reset by peer (os error N)")),
-        (Step::Html(502), format!("{post} got an unexpected answer, 502: <html><body><h1>502</h1></body></html>")),
+        (Step::Close, "no response\n  caused by: the server closed the connection"),
+        (Step::Reset, "no response\n  caused by: Connection reset by peer (os error N)"),
+        (Step::Html(502), "unexpected response with status 502: <html><body><h1>502</h1></body></html>"),
         (
             Step::Truncate(10),
-            format!("{post} got an unexpected answer, 201: {{\"error\":n\n  because: the server closed the connection"),
+            "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
-        (Step::body("{}"), format!("{post} got an unexpected answer, 200: {{}}\n  because: it has no usable id")),
+        (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: it has no usable id"),
         (
             Step::body("<p>"),
-            format!(
-                "{post} got an unexpected answer, 200: <p>\n  because: it is not the JSON that was expected (line 1, \
-                 column 1)"
-            ),
+            "unexpected response with status 200: <p>\n  \
+             caused by: it is not the JSON that was expected (line 1, column 1)",
         ),
     ] {
-        reads(&created_with(step), &format!("{unknown}\n  because: {causes}"));
+        assert_prints(&create_error(step), &format!("{unknown}\n  caused by: {POST}: {causes}"));
     }
 }
 
 #[test]
-fn a_create_that_was_not_sent_says_that_nothing_was_charged() {
+fn requests_that_were_not_sent_are_reported_as_not_charged() {
     let emulator = Emulator::start();
     let base_url = format!("http://127.0.0.1:{}", closed_port());
     let client = emulator.client_builder().base_url(base_url).build().unwrap();
-    reads(
-        &client.create(&fox()).unwrap_err(),
-        "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation was not sent, so nothing was charged: check the \
-         connection and try again\n  because: Connection refused (os error N)",
-    );
-}
-
-fn waited_with(step: Step) -> Error {
-    let emulator = Emulator::script(vec![step; 500]);
-    let poll = Poll { interval: millis(1), max_wait: millis(20) };
-    let client = emulator.client_builder().poll(poll).build().unwrap();
-    client.generate(&fox()).unwrap_err()
+    let expected = "was not sent, so nothing was charged; check the connection and try again\n  \
+                    caused by: Connection refused (os error N)";
+    assert_prints(&client.create(&fox()).unwrap_err(), &format!("{POST} {expected}"));
 }
 
 #[test]
-fn a_wait_that_ended_says_how_to_go_on() {
-    let go_on = "no video of generation UUID:MODEL yet: go on with this id instead of paying again\n  because:";
-    let get = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
+fn unfinished_waits_name_the_id_to_resume() {
+    let wait_error = |step: Step| Emulator::script(vec![step; 4]).client().generate(&fox()).unwrap_err();
     for (step, causes) in [
         (
             Step::Http(401),
             format!(
-                "the service refused {get} with 401: Refused by the script (request id \
-                 5b0e8f5c-0000-4000-8000-rehearsal000); check the key in AIML_API_KEY"
+                "the service refused {GET} with status 401: Refused by the script (request id \
+                 5b0e8f5c-0000-4000-8000-rehearsal000); check the API key in AIML_API_KEY"
             ),
         ),
         (
             Step::redirect(302, "/elsewhere"),
             format!(
-                "{get} got an unexpected answer, 302\n  because: a redirect is not followed: it would lead the key \
-                 elsewhere"
+                "{GET}: unexpected response with status 302\n  \
+                 caused by: redirects are not followed, because they could send the API key to another host"
             ),
         ),
         (
             Step::body(r#"{"status":"completed"}"#),
             format!(
-                "{get} got an unexpected answer, 200: {{\"status\":\"completed\"}}\n  because: it says completed, but \
-                 has no URL of the video"
+                "{GET}: unexpected response with status 200: {{\"status\":\"completed\"}}\n  \
+                 caused by: it says completed, but has no URL of the video"
             ),
         ),
     ] {
-        reads(&waited_with(step), &format!("{go_on} {causes}"));
+        assert_prints(&wait_error(step), &format!("{UNFINISHED}\n  caused by: {causes}"));
     }
-    reads(
-        &waited_with(Step::failed("moderated")),
-        "generation UUID:MODEL ended without a video: GenerationFailed: moderated",
-    );
+    assert_prints(&wait_error(Step::failed("moderated")), "generation UUID:MODEL failed: GenerationFailed: moderated");
 }
 
 #[test]
-fn a_deadline_says_what_was_heard_last() {
-    let deadline = |last_status: Option<&str>, source: Option<Box<Error>>| {
+fn exceeded_deadlines_report_the_last_status_and_the_last_failure() {
+    let exceeded = |poll_count: u32, last_status: Option<&str>, source: Option<Box<Error>>| {
         let last_status = last_status.map(str::to_owned);
-        Error::DeadlineExceeded { max_wait: Poll::default().max_wait, poll_count: 101, last_status, source }
+        Error::DeadlineExceeded { max_wait: Poll::default().max_wait, poll_count, last_status, source }
     };
-    reads(
-        &deadline(Some("generating"), None),
-        "no end within 1000s, asked 101 times, the last status was \"generating\": it may still end, wait again",
+    assert_prints(
+        &exceeded(101, Some("generating"), None),
+        "generation not finished after 1000s (101 polls), last status \"generating\"; it may still finish",
     );
     let request = "GET https://api.aimlapi.com/v2/generate/video/kling/generation".to_owned();
-    let no_answer = Error::NoResponse { request, source: "the name lookup took too long".into() };
-    reads(
-        &deadline(None, Some(Box::new(no_answer))),
-        "no end within 1000s, asked 101 times: no answer told a status\n  because: GET \
-         https://api.aimlapi.com/v2/generate/video/kling/generation got no answer\n  because: the name lookup took too \
-         long",
+    let no_response = Error::NoResponse { request, source: "the name lookup timed out".into() };
+    assert_prints(
+        &exceeded(1, None, Some(Box::new(no_response))),
+        "generation not finished after 1000s (1 poll), and no poll returned a status\n  \
+         caused by: GET https://api.aimlapi.com/v2/generate/video/kling/generation: no response\n  \
+         caused by: the name lookup timed out",
     );
 }
 
-fn video(steps: Vec<Step>) -> (Emulator, Client, Video) {
+fn video_with_file(steps: Vec<Step>) -> (Emulator, Client, Video) {
     let emulator = Emulator::builder().status([]).file(steps).start();
     let client = emulator.client();
     let video = client.generate(&fox()).unwrap();
@@ -173,182 +132,89 @@ fn video(steps: Vec<Step>) -> (Emulator, Client, Video) {
 }
 
 #[test]
-fn a_download_that_ended_says_how_to_go_on() {
+fn failed_downloads_name_the_id_to_resume() {
     let folder = tempfile::tempdir().unwrap();
-    let go_on = "no video of generation UUID:MODEL yet: go on with this id instead of paying again\n  because:";
-    let file = "http://127.0.0.1:PORT/generations/0/output.mp4";
     for (step, causes) in [
-        (Step::Http(404), format!("GET {file} got an unexpected answer, 404")),
-        (Step::Html(200), format!("{file} is not a whole video: it is an HTML or XML page")),
-        (Step::Close, format!("GET {file} got no answer\n  because: the server closed the connection")),
+        (Step::Http(404), format!("GET {FILE}: unexpected response with status 404")),
+        (Step::Html(200), format!("{FILE} is not a complete video: it is an HTML or XML page")),
+        (Step::Close, format!("GET {FILE}: no response\n  caused by: the server closed the connection")),
         (
             Step::redirect(302, "http://cdn.example/v.mp4?sig=s"),
             format!(
-                "GET {file} got no answer\n  because: it leads to http://cdn.example/v.mp4, but it is not https (http \
-                 is for loopback alone)"
+                "GET {FILE}: no response\n  caused by: redirected to http://cdn.example/v.mp4: \
+                 must use https (http is allowed only for loopback)"
             ),
         ),
         (
             Step::redirect(302, "/generations/0/output.mp4"),
-            format!("GET {file} got no answer\n  because: it leads on more than 5 times"),
+            format!("GET {FILE}: no response\n  caused by: too many redirects (limit 5)"),
         ),
     ] {
-        let (_emulator, client, video) = video(vec![step; 99]);
+        let (_emulator, client, video) = video_with_file(vec![step; 99]);
         let error = client.download(&video, folder.path().join("fox.mp4")).unwrap_err();
-        reads(&error, &format!("{go_on} {causes}"));
+        assert_prints(&error, &format!("{UNFINISHED}\n  caused by: {causes}"));
     }
+}
 
-    let (_emulator, client, mut video) = video(vec![]);
-    let saved_to = |path: &str| words(&client.download(&video, Path::new(path)).unwrap_err());
-    assert_eq!(saved_to("/"), format!("{go_on} cannot write a video to /\n  because: is a directory"));
-    assert_eq!(
-        saved_to("missing/fox.mp4"),
-        format!("{go_on} cannot create a file in missing\n  because: No such file or directory (os error N)")
-    );
+#[test]
+fn unusable_paths_and_urls_are_named() {
+    let (_emulator, client, mut video) = video_with_file(vec![]);
+    for (path, causes) in [
+        ("/", "failed to write a video to /\n  caused by: is a directory"),
+        ("", "failed to write a video to \"\" (an empty path)\n  caused by: is a directory"),
+        ("missing/fox.mp4", "failed to create a file in missing\n  caused by: No such file or directory (os error N)"),
+    ] {
+        let error = client.download(&video, path).unwrap_err();
+        assert_prints(&error, &format!("{UNFINISHED}\n  caused by: {causes}"));
+    }
     video.url = "cdn.example/v.mp4".to_owned();
-    reads(
-        &client.open(&video).unwrap_err(),
-        &format!("{go_on} GET cdn.example/v.mp4 got no answer\n  because: it has to begin with https://"),
-    );
-}
-
-/// An error about files in this folder.
-fn words_in(folder: &TempDir, error: &Error) -> String {
-    words(error).replace(folder.path().to_str().unwrap(), "assets")
-}
-
-/// With tests, as with build scripts, Cargo says where the package is.
-fn command() -> String {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    format!("set AIML_API_KEY and run\n  KLING_GENERATE=1 cargo build --manifest-path {}", manifest.display())
+    let causes = "GET cdn.example/v.mp4: no response\n  caused by: must start with https://";
+    assert_prints(&client.open(&video).unwrap_err(), &format!("{UNFINISHED}\n  caused by: {causes}"));
 }
 
 #[test]
-fn a_build_that_stops_says_what_changed_and_what_would_pay_for_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("campfire.mp4");
-    let asset = |prompt: &str| Asset::new(&place, VideoRequest::new(prompt));
-    let stopped = |assets: Vec<Asset>| words_in(&folder, &kling::build_script(assets).unwrap_err());
-    let policy = "a build generates nothing without KLING_GENERATE=1, since it costs money";
-    let command = command();
-    assert_eq!(
-        stopped(vec![asset("a campfire"), Asset::new(folder.path().join("sea.mp4"), fox())]),
-        format!(
-            "assets/campfire.mp4 is not current: it was not generated yet\n\
-             assets/sea.mp4 is not current: it was not generated yet\n\
-             {policy}; to pay for 2 generations, {command}"
-        )
+fn failed_assets_are_counted_and_name_their_path_once() {
+    let (one, two) = ("assets/campfire.mp4", "assets/sea.mp4");
+    let not_current =
+        |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned(), charged: Charged::No };
+    let failed = vec![(one.into(), not_current("its request has changed"))];
+    assert_prints(
+        &Error::AssetsNotMade { failed },
+        "1 asset could not be made:\nassets/campfire.mp4 is not current: its request has changed",
     );
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
-    asset::ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
-    assert_eq!(
-        stopped(vec![Asset::new(&place, VideoRequest::new("a bonfire").duration(Seconds::Ten))]),
-        format!(
-            "assets/campfire.mp4 is not current: its request has changed\n  \
-             duration: not set → 10\n  \
-             prompt: \"a campfire\" → \"a bonfire\"\n\
-             {policy}; to pay for 1 generation, {command}"
-        )
-    );
-    asset::ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
-    assert_eq!(
-        stopped(vec![asset("a bonfire")]),
-        format!(
-            "assets/campfire.mp4 is not current: generation UUID:MODEL is paid for, and the file is not its video: \
-             restore it from version control (`git lfs pull`, if it is kept there), or fetch it again\n\
-             {policy}; to go on without paying again, {command}"
-        )
-    );
-    fs::remove_file(&place).unwrap();
-    assert_eq!(
-        stopped(vec![asset("a bonfire")]),
-        format!(
-            "assets/campfire.mp4 is not current: generation UUID:MODEL is paid for, and its video is not here\n\
-             {policy}; to go on without paying again, {command}"
-        )
+    let unknown = Error::OutcomeUnknown {
+        client_request_id: "fox-1".to_owned(),
+        source: Box::new(not_current("look again in some minutes")),
+    };
+    let unwritable = Error::Io { action: "write", path: two.into(), source: io::ErrorKind::PermissionDenied.into() };
+    assert_prints(
+        &Error::AssetsNotMade { failed: vec![(one.into(), unknown), (two.into(), unwritable)] },
+        "2 assets could not be made:\n\
+         assets/campfire.mp4: the create request with client request id fox-1 may have been accepted and charged; \
+         before sending it again, look this id up in the service's logs, which go back 7 days\n  \
+         caused by: look again in some minutes\n\
+         failed to write assets/sea.mp4; give this user permission to read and write there\n  \
+         caused by: permission denied",
     );
 }
 
 #[test]
-fn a_change_is_shown_where_it_is_and_cut_to_a_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start();
-    let asset = |prompt: &str| Asset::new(folder.path().join("campfire.mp4"), VideoRequest::new(prompt));
-    let long = "é".repeat(50) + " the end of it ";
-    asset::ensure([&asset(&format!("{long}is calm{long}"))], || Ok(emulator.client())).unwrap();
-    let asset::State::Stale { differences } = asset(&format!("{long}is wild")).state().unwrap() else { panic!() };
-    assert_eq!(
-        differences[0].to_string(),
-        format!("prompt: …éé the end of it is calm{}… → …{} the end of it is wild\"", "é".repeat(36), "é".repeat(37))
-    );
-}
-
-#[test]
-fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
-    let folder = tempfile::tempdir().unwrap();
-    let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).start();
-    let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
-    let unknown = "cannot make 1 of the assets:\nassets/campfire.mp4: the create with client request id kling-RANDOM may have \
-                   been accepted and charged: look this id up within 7 days with `Client::recover`, as `asset::ensure` does, before \
-                   sending it again\n  because: assets/campfire.mp4 is not current:";
-    let delete = "; to generate it again, and perhaps to pay again, delete assets/campfire.mp4.receipt.jsonl";
-    assert_eq!(
-        made(),
-        format!(
-            "{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation got no answer: run this again in \
-             some minutes, which looks it up{delete}"
-        )
-    );
-    assert_eq!(
-        made(),
-        format!(
-            "{unknown} the logs of the last 7 days do not show its create: run this again in some minutes, which looks it up{delete}"
-        )
-    );
-    fs::write(asset.receipt_path(), "{\"requ").unwrap();
-    assert_eq!(
-        made().replace("(lost)", "kling-RANDOM"),
-        format!("{unknown} its receipt breaks off within its last line: restore it from version control{delete}")
-    );
-}
-
-#[test]
-fn what_lies_in_the_place_of_an_asset_is_told_with_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::start();
-    let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
-    let cannot = "cannot make 1 of the assets:\nassets/campfire.mp4:";
-    fs::write(asset.path(), "another file").unwrap();
-    let without = "there is a file, but assets/campfire.mp4.receipt.jsonl does not say what it was made from: restore the two \
-                   from version control, or delete the file to have it generated";
-    assert_eq!(made(), format!("{cannot} assets/campfire.mp4 is not current: {without}"));
-    fs::write(asset.receipt_path(), "another file\n").unwrap();
-    let unreadable = "cannot read the receipt assets/campfire.mp4.receipt.jsonl\n  because: its line 1 is not one that it \
-                      knows: restore it with its video from version control; delete both only to pay for the asset again";
-    assert_eq!(made(), format!("{cannot} {unreadable}"));
-    let stopped = words_in(&folder, &kling::build_script([asset.clone()]).unwrap_err());
-    assert!(stopped.starts_with(&format!("assets/campfire.mp4 is not current: {unreadable}\n")), "{stopped}");
-}
-
-#[test]
-fn what_the_disk_refuses_is_told_with_what_to_do() {
+fn io_errors_say_how_to_resolve_them() {
     let table = [
-        (io::ErrorKind::PermissionDenied, ": allow this user to read and write there"),
-        (io::ErrorKind::ReadOnlyFilesystem, ": make its file system writable"),
-        (io::ErrorKind::StorageFull, ": make room on its disk"),
-        (io::ErrorKind::QuotaExceeded, ": make room on its disk"),
+        (io::ErrorKind::PermissionDenied, "; give this user permission to read and write there"),
+        (io::ErrorKind::ReadOnlyFilesystem, "; make the file system writable"),
+        (io::ErrorKind::StorageFull, "; free some disk space"),
+        (io::ErrorKind::QuotaExceeded, "; free some disk space"),
         (io::ErrorKind::NotFound, ""),
     ];
-    for (kind, advice) in table {
+    for (kind, hint) in table {
         let error = Error::Io { action: "write", path: "fox.mp4".into(), source: kind.into() };
-        assert_eq!(error.to_string(), format!("cannot write fox.mp4{advice}"));
+        assert_eq!(error.to_string(), format!("failed to write fox.mp4{hint}"));
     }
 }
 
 #[test]
-fn what_is_typed_wrongly_is_told_with_what_is_right() {
+fn invalid_values_are_reported_with_what_is_valid() {
     let table = [
         ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: must be 16:9, 9:16 or 1:1, not \"4:3\""),
         ("7".parse::<Seconds>().unwrap_err(), "invalid duration: must be 5 or 10 (seconds), not \"7\""),
@@ -358,11 +224,11 @@ fn what_is_typed_wrongly_is_told_with_what_is_right() {
         ),
         (
             Client::new("a b").unwrap_err(),
-            "invalid API key: it is empty, or holds a space, a line break or a character beyond ASCII",
+            "invalid API key: must be non-empty visible ASCII without spaces or line breaks",
         ),
-        (Error::MissingKey, "no API key in the environment: set AIML_API_KEY"),
+        (Error::MissingKey, "no API key in the environment; set AIML_API_KEY"),
     ];
     for (error, expected) in table {
-        reads(&error, expected);
+        assert_prints(&error, expected);
     }
 }

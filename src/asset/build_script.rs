@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Asset, State, all_made, work};
+use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::{Error, Result};
 
@@ -149,7 +150,7 @@ fn check(assets: &[Asset], policy: &Policy) -> Result<()> {
     if let (Some(price), Some(command)) = (price, &policy.command) {
         reason += &format!("; {price}, {command}");
     }
-    Err(Error::AssetNotCurrent { path: first.path.clone(), reason })
+    Err(Error::AssetNotCurrent { path: first.path.clone(), reason, charged: Charged::Perhaps })
 }
 
 /// What generates, from any folder.

@@ -39,6 +39,7 @@ use serde_json::{Map, Value};
 
 use self::record::{Record, Stage};
 use self::work::Made;
+use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
@@ -196,7 +197,7 @@ impl Asset {
     }
 
     fn not_current(&self, reason: String) -> Error {
-        Error::AssetNotCurrent { path: self.path.clone(), reason }
+        Error::AssetNotCurrent { path: self.path.clone(), reason, charged: Charged::Perhaps }
     }
 
     /// What a person deletes who wants to pay again.

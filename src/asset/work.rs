@@ -11,13 +11,13 @@ use serde_json::Value;
 use super::receipt::Receipt;
 use super::record::{Entry, Line, Record};
 use super::{Asset, State};
-use crate::batch::{Batch, Event};
 use crate::builder::SERVICE;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Video};
+use crate::generation::{GenerationId, Status, Video};
 use crate::recover::Recovery;
 use crate::save::{check_writable, parent_dir, remove_leftovers};
+use crate::update::Update;
 
 /// How many receipts are open and locked at once. Some systems let a process open no more than 256 files.
 const LOCKED_AT_ONCE: usize = 16;
@@ -135,26 +135,28 @@ fn run(client: &Client, works: &mut [Work<'_, '_>], tell: impl Fn(&Asset, &str))
         tell(works[index].asset, &format!("goes on with generation {id}"));
         batch.wait_for(index, id);
     }
-    while let Some(event) = batch.step() {
-        match event {
-            Event::Sending(index, client_request_id) => {
+    let mut updates = batch.updates();
+    while let Some((index, update)) = updates.next() {
+        match update {
+            Update::Sending { client_request_id } => {
                 if let Err(error) = works[index].announce(client_request_id) {
-                    batch.withdraw();
+                    updates.withdraw();
                     works[index].finish(Err(error));
                 }
             }
-            Event::Retrying(index) => {
-                tell(works[index].asset, "was not accepted, and is sent again");
+            Update::Retrying(_) => {
                 // If it cannot be written, nothing is sent before it is.
                 let _ = works[index].append(Line::Refused { reason: "not accepted, and sent again".to_owned() });
+                tell(works[index].asset, "was not accepted, and is sent again");
             }
-            Event::Created(index, id) => {
-                tell(works[index].asset, &format!("created generation {id}"));
+            Update::Created(id) => {
                 // The generation is paid for: it is waited for also when the disk is full by now.
-                let _ = works[index].append(Line::Created { id });
+                let _ = works[index].append(Line::Created { id: id.clone() });
+                tell(works[index].asset, &format!("created generation {id}"));
             }
-            Event::Polled(index) => works[index].tell_status(&batch, index, &tell),
-            Event::Finished(index, outcome) => {
+            Update::Status(status) => works[index].tell_status(&status, &tell),
+            Update::Missed(_) => {}
+            Update::Finished(outcome) => {
                 tell(works[index].asset, if outcome.is_ok() { "downloads" } else { "stopped" });
                 works[index].end(outcome);
             }
@@ -269,8 +271,11 @@ impl<'a, 'c> Work<'a, 'c> {
         self.unwritten.take().map_or(Ok(()), |earlier| self.append(earlier))
     }
 
-    fn tell_status(&mut self, batch: &Batch, index: usize, tell: impl Fn(&Asset, &str)) {
-        let Some(status) = batch.status(index).map(ToString::to_string) else { return };
+    fn tell_status(&mut self, status: &Status, tell: impl Fn(&Asset, &str)) {
+        if status.is_finished() {
+            return;
+        }
+        let status = status.to_string();
         if status != self.told {
             tell(self.asset, &status);
             self.told = status;

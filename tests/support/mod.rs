@@ -1,6 +1,6 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code)] // Each test file uses only some of them.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,11 +9,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{fs, thread};
+use std::{env, fs, process, thread};
 
-use kling::emulator::Emulator;
+use kling::emulator::{Emulator, Step};
 use kling::{Error, GenerationId, VideoRequest};
 
+/// Returns a valid request.
 pub fn fox() -> VideoRequest {
     VideoRequest::new("A fox in the snow")
 }
@@ -22,20 +23,27 @@ pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// How many creates the service accepted, and so charged.
+/// Returns the client timeout for an emulator with these steps. Only a silent server has to time out within the test:
+/// everything else may take long on a busy machine.
+pub fn timeout_for(steps: &[Step]) -> Duration {
+    let is_silent = |step: &Step| matches!(step, Step::Stall | Step::StallAfter(_) | Step::Throttle(_));
+    millis(if steps.iter().any(is_silent) { 250 } else { 5000 })
+}
+
+/// Returns how many create requests the service accepted, and so charged.
 pub fn accepted(emulator: &Emulator) -> usize {
     emulator.creates().iter().filter(|create| create.generation_id.is_some()).count()
 }
 
-/// The id of the only accepted create.
+/// Returns the id of the only accepted create request.
 #[track_caller]
 pub fn only_id(emulator: &Emulator) -> GenerationId {
-    assert_eq!(accepted(emulator), 1, "accepted creates");
+    assert_eq!(accepted(emulator), 1, "accepted create requests");
     let id = emulator.creates().into_iter().find_map(|create| create.generation_id);
-    id.expect("it was accepted").parse().expect("a good id")
+    id.expect("one was accepted").parse().expect("a valid id")
 }
 
-/// What stopped a generation from being received.
+/// Returns why a generation's video was not received, or why its outcome is unknown.
 #[track_caller]
 pub fn cause(error: &Error) -> &Error {
     match error {
@@ -44,26 +52,51 @@ pub fn cause(error: &Error) -> &Error {
     }
 }
 
-/// The names in a folder.
-pub fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).expect("the folder can be read");
+/// Returns the error as `fn main` prints it, with placeholders for its ports, random ids and error numbers.
+pub fn printed(error: &Error) -> String {
+    const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
+    let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
+    let is_digit = |c: char| c.is_ascii_digit();
+    let text = format!("{error:?}").replace(MODEL, "MODEL");
+    let text = replace_after(&text, "http://127.0.0.1:", 2, is_digit, "PORT");
+    let text = replace_after(&text, "kling-", 32, is_id, "RANDOM");
+    let text = replace_after(&text, "generation ", 36, is_id, "UUID");
+    replace_after(&text, " (os error ", 1, is_digit, "N")
+}
+
+/// Replaces the characters of one kind that follow each `prefix`, if there are at least `min` of them.
+fn replace_after(text: &str, prefix: &str, min: usize, is_kind: impl Fn(char) -> bool, placeholder: &str) -> String {
+    let mut pieces = text.split(prefix);
+    let mut replaced = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(&is_kind);
+        let is_long = piece.len() - rest.len() >= min;
+        replaced += &if is_long { format!("{prefix}{placeholder}{rest}") } else { format!("{prefix}{piece}") };
+    }
+    replaced
+}
+
+/// Returns the names of the files in a directory.
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("the directory can be read");
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
 }
 
-/// A port that nobody listens on.
+/// Returns a port that nobody listens on.
 pub fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Sends these bytes and ends well: what the client still sends is read, so that the connection is not reset.
-pub fn say(stream: &mut TcpStream, bytes: &[u8]) {
-    let _ = stream.write_all(bytes);
+/// Sends a response and closes the connection. Reads what the client still sends: closing with unread data would reset
+/// the connection.
+pub fn respond(stream: &mut TcpStream, response: &[u8]) {
+    let _ = stream.write_all(response);
     let _ = stream.shutdown(Shutdown::Write);
     let _ = io::copy(stream, &mut io::sink());
 }
 
-/// A server that does one thing with each connection. It lives as long as the test process.
+/// A TCP server that handles each connection the same way. It runs until the test process exits.
 pub struct RawServer {
     pub port: u16,
     connections: Arc<AtomicUsize>,
@@ -86,15 +119,15 @@ impl RawServer {
         RawServer { port, connections }
     }
 
-    /// A server that says these bytes to whatever comes first, and closes.
-    pub fn saying(bytes: &'static [u8]) -> Self {
+    /// Starts a server that sends the same response to everything.
+    pub fn responding(response: &'static [u8]) -> Self {
         RawServer::start(move |mut stream| {
             let _ = stream.read(&mut [0; 4096]);
-            say(&mut stream, bytes);
+            respond(&mut stream, response);
         })
     }
 
-    /// A server that accepts and says nothing.
+    /// Starts a server that accepts connections and sends nothing.
     pub fn silent() -> Self {
         RawServer::start(|stream| {
             thread::sleep(Duration::from_secs(60));
@@ -102,41 +135,71 @@ impl RawServer {
         })
     }
 
-    /// How many connections were made. The system completes one before this server's thread has taken it, so this
-    /// waits a little for the last of them.
+    /// Returns how many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Checks how many connections were made. The operating system completes a connection before the server's thread
+    /// accepts it, so this waits up to 5 s for the last ones.
     #[track_caller]
-    pub fn has_had(&self, connections: usize, case: &str) {
+    pub fn assert_connections(&self, expected: usize, case: &str) {
         for _ in 0..1000 {
-            if self.connections.load(Ordering::SeqCst) >= connections {
+            if self.connections.load(Ordering::SeqCst) >= expected {
                 break;
             }
             thread::sleep(millis(5));
         }
-        assert_eq!(self.connections.load(Ordering::SeqCst), connections, "{case}");
+        assert_eq!(self.connections.load(Ordering::SeqCst), expected, "{case}");
     }
 }
 
-/// Runs the body of the test `name` in a process of its own, with these environment variables: the environment of this
-/// process belongs to all its threads. Returns what it has printed.
-pub fn in_a_process_of_its_own(name: &str, environment: &[(&str, &str)], folder: &Path, body: impl FnOnce()) -> String {
+/// Runs `body` in a child process with these environment variables, and returns the child's output.
+///
+/// Tests run on several threads, which share one environment. The child is this test program, restricted to the test
+/// that calls this: there, the call runs `body` and exits. Must be called on the test's own thread, which has its name.
+#[track_caller]
+pub fn in_child_process(environment: &[(&str, &str)], directory: &Path, body: impl FnOnce()) -> String {
     const CHILD: &str = "KLING_TEST_CHILD";
     const DONE: &str = "the body of the test has run";
-    if std::env::var_os(CHILD).is_some() {
+    if env::var_os(CHILD).is_some() {
         body();
         println!("{DONE}");
-        std::process::exit(0);
+        process::exit(0);
     }
-    let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
-    for (variable, _) in std::env::vars_os() {
+    let thread = thread::current();
+    let test = thread.name().expect("a test's thread has the name of the test");
+    let mut command = Command::new(env::current_exe().expect("the path of this test program"));
+    for (variable, _) in env::vars_os() {
         let name = variable.to_string_lossy().to_uppercase();
         if name.starts_with("AIML") || name.starts_with("CARGO") || name.ends_with("_PROXY") {
             command.env_remove(variable);
         }
     }
-    command.envs(environment.iter().copied()).env(CHILD, "1").current_dir(folder);
-    let output = command.args(["--exact", name, "--nocapture"]).output().expect("the test starts again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains(DONE), "{environment:?}\n{text}\n{complaint}");
-    format!("{text}{complaint}")
+    command.envs(environment.iter().copied()).env(CHILD, "1").current_dir(directory);
+    let output = command.args(["--exact", test, "--nocapture"]).output().expect("the test program starts again");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stdout.contains(DONE), "{environment:?}\n{stdout}\n{stderr}");
+    format!("{stdout}{stderr}")
+}
+
+// For the tests that still use the earlier names.
+pub fn say(stream: &mut TcpStream, response: &[u8]) {
+    respond(stream, response);
+}
+
+impl RawServer {
+    pub fn saying(response: &'static [u8]) -> Self {
+        RawServer::responding(response)
+    }
+
+    #[track_caller]
+    pub fn has_had(&self, expected: usize, case: &str) {
+        self.assert_connections(expected, case);
+    }
+}
+
+pub fn in_a_process_of_its_own(_: &str, environment: &[(&str, &str)], directory: &Path, body: impl FnOnce()) -> String {
+    in_child_process(environment, directory, body)
 }

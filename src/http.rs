@@ -16,6 +16,7 @@ use crate::redact::{Redactor, redact_url};
 use crate::retry::RetryClass;
 use crate::timeouts::Timeouts;
 use crate::url::Url;
+use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
 
@@ -96,6 +97,8 @@ pub(crate) struct Http {
     proxy: Result<Option<Proxy>, InvalidProxy>,
     authorization: String,
     pub(crate) redactor: Redactor,
+    /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
+    workers: Workers,
     pub(crate) timeouts: Timeouts,
     /// The delay before the first retry.
     pub(crate) retry_delay: Duration,
@@ -119,7 +122,7 @@ impl Http {
         let proxy = proxy_from_env();
         let api_proxy = unless_loopback(&proxy, api)?;
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
-        // panic if there is none. `run` bounds both. These limits end a request that `run` has given up on.
+        // panic if there is none. The workers bound both. These limits end a request that nobody waits for any more.
         let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
@@ -144,6 +147,7 @@ impl Http {
             proxy,
             authorization: format!("Bearer {key}"),
             redactor: Redactor::new(key),
+            workers: Workers::default(),
             timeouts,
             retry_delay,
         })
@@ -161,7 +165,7 @@ impl Http {
             .header("content-length", body.len().to_string())
             .header("x-client-request-id", client_request_id);
         let mut tracked = TrackedBody { body: io::Cursor::new(body.to_vec()), sending: sending.clone() };
-        match exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -177,7 +181,7 @@ impl Http {
             .header("accept-encoding", "identity")
             // A cached response would show a status from the past.
             .header("cache-control", "no-cache");
-        exchange(timeout.unwrap_or(self.timeouts.poll), move || request.call())
+        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || request.call())
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -215,38 +219,18 @@ impl Http {
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
-        run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+        self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
     }
 }
 
-/// Runs a request on a thread of its own, and waits for its result until the limit has passed.
-///
-/// A name lookup, a proxy that answers `CONNECT` byte by byte, or a slow response cannot hold up the caller any longer.
-/// Without a thread, the attempt has failed.
-fn run<T: Send + 'static>(limit: Duration, request: impl FnOnce() -> T + Send + 'static) -> Result<T, TransportError> {
-    let transient = |cause| TransportError { class: RetryClass::Transient, cause };
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let send = move || {
-        // The caller may have given up.
-        let _ = sender.send(request());
-    };
-    let thread = thread::Builder::new().name("kling-request".to_owned()).spawn(send);
-    thread.map_err(|error| transient(format!("failed to start a thread for the request: {error}").into()))?;
-    receiver.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => transient(TIMED_OUT.into()),
-        RecvTimeoutError::Disconnected => transient("the HTTP library failed".into()),
-    })
-}
-
-const TIMED_OUT: &str = "timed out before the response was complete";
-
 /// Sends an API request and reads its response, as far as it arrives within the limit.
 fn exchange(
+    workers: &Workers,
     limit: Duration,
     send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
 ) -> Result<Response, TransportError> {
     let received = Arc::new(Mutex::new(None));
-    let result = run(limit, {
+    let result = workers.run(limit, {
         let received = Arc::clone(&received);
         move || send().map(|response| read_response(response, &received))
     });
@@ -254,7 +238,7 @@ fn exchange(
         (_, Some(response)) => Ok(response),
         (Ok(Err(error)), None) => Err(transport_error(error)),
         (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
-        (Err(error), None) => Err(error),
+        (Err(stopped), None) => Err(stopped.into()),
     }
 }
 
@@ -265,10 +249,11 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
         retry_after: retry_after(response.headers()),
         inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
-        body_error: Some(TIMED_OUT.into()),
+        body_error: Some(Stopped::TimedOut.to_string().into()),
     });
     let mut reader = response.body_mut().as_reader();
-    let mut buffer = vec![0; 16 * 1024];
+    // A status has some hundred bytes.
+    let mut buffer = [0; 512];
     loop {
         let read = reader.read(&mut buffer);
         let mut received = lock(received);
@@ -417,6 +402,12 @@ fn transport_error(error: ureq::Error) -> TransportError {
     TransportError { class, cause: describe_error(error) }
 }
 
+impl From<Stopped> for TransportError {
+    fn from(stopped: Stopped) -> Self {
+        TransportError { class: RetryClass::Transient, cause: stopped.to_string().into() }
+    }
+}
+
 fn permanent(reason: String) -> TransportError {
     TransportError { class: RetryClass::Permanent, cause: reason.into() }
 }
@@ -459,7 +450,7 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::Io(error) if is_unknown_authority(&error) => format!("{error}; {TRUST_THE_SYSTEM}").into(),
         ureq::Error::Io(error) => Box::new(error),
         ureq::Error::Timeout(Timeout::Connect) => "connecting timed out".into(),
-        ureq::Error::Timeout(_) => TIMED_OUT.into(),
+        ureq::Error::Timeout(_) => Stopped::TimedOut.to_string().into(),
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy refused the connection: {reason}").into(),
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),

@@ -98,6 +98,7 @@ mod update;
 mod url;
 mod watch;
 mod wire;
+mod worker;
 
 pub use api::Endpoint;
 pub use asset::Asset;

@@ -82,6 +82,7 @@ mod json;
 mod key_search;
 mod logs;
 mod mp4;
+mod outcome;
 mod poll;
 mod random;
 mod reason;

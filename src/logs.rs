@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use crate::generation::GenerationId;
 use crate::json::{Lenient, parse_object};
+use crate::outcome::normalized;
 use crate::timestamp;
-use crate::wire::{Malformed, normalized};
+use crate::wire::Malformed;
 
 /// The most entries that the service puts on a page.
 const MAX_LIMIT: usize = 100;

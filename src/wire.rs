@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::generation::{GenerationId, Status, Usage, Video};
 use crate::json::{JsonError, Lenient, parse_object};
+use crate::outcome::{Outcome, normalized};
 use crate::reason;
 use crate::redact::Redactor;
 use crate::url::percent_encode;
@@ -106,32 +107,6 @@ pub(crate) fn status(body: &[u8], id: &GenerationId, redactor: &Redactor) -> Res
         "generating" => Status::Generating,
         _ => Status::Other(redactor.excerpt(status.as_bytes())),
     })
-}
-
-/// How a status ends a generation.
-#[derive(Clone, Copy, PartialEq)]
-enum Outcome {
-    Completed,
-    Failed,
-}
-
-impl Outcome {
-    /// Returns the outcome, or `None` for a status that is pending or unknown.
-    fn of(status: &str) -> Option<Outcome> {
-        match normalized(status).as_str() {
-            "completed" | "complete" | "succeeded" | "succeed" | "success" | "successful" | "done" | "finished" => {
-                Some(Outcome::Completed)
-            }
-            "error" | "errored" | "failed" | "failure" | "fail" | "cancelled" | "canceled" | "rejected" | "expired"
-            | "timeout" | "timedout" | "aborted" => Some(Outcome::Failed),
-            _ => None,
-        }
-    }
-}
-
-/// Returns a status in lower case without separators: `timed_out`, `TIMED-OUT` and `timed out` are one status.
-pub(crate) fn normalized(status: &str) -> String {
-    status.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 impl WireGeneration<'_> {

@@ -1,4 +1,8 @@
-//! Shows progress: a spinner while the model is at work, a bar while the file comes. Neither needs a callback.
+//! Shows a spinner while the video is generated, and a progress bar while it is downloaded. Neither needs a callback.
+//!
+//! ```sh
+//! cargo run --example progress
+//! ```
 
 use std::time::Duration;
 
@@ -7,14 +11,14 @@ use kling::emulator::{Emulator, Step};
 use kling::{Error, Poll, Status, VideoRequest};
 
 fn main() -> Result<(), Error> {
-    // With a key: let client = Client::from_env()?;
+    // With an API key: let client = Client::from_env()?;
     let emulator = Emulator::script([Step::Queued, Step::Queued, Step::Generating, Step::Generating]);
     let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
     let client = emulator.client_builder().poll(poll).build()?;
 
     let id = client.create(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"))?;
 
-    // A wait is an iterator; `break` is the way out, and the id the way back.
+    // Waiting is an iterator: `break` to stop, and resume later with the id.
     let spinner = ProgressBar::new_spinner()
         .with_style(ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").expect("a valid template"));
     spinner.enable_steady_tick(Duration::from_millis(100));

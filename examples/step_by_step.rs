@@ -1,4 +1,8 @@
-//! Create, then ask in a loop written out by hand, as the service's own documents tell it.
+//! Creates a generation and polls it in a hand-written loop, like the service's own documentation.
+//!
+//! ```sh
+//! cargo run --example step_by_step
+//! ```
 
 use std::thread;
 use std::time::Duration;
@@ -7,12 +11,12 @@ use kling::emulator::Emulator;
 use kling::{AspectRatio, Error, Seconds, Status, VideoRequest};
 
 fn main() -> Result<(), Error> {
-    // With a key: let client = Client::from_env()?; and a pause of 10 s.
+    // With an API key: let client = Client::from_env()?; and an interval of 10 s.
     let emulator = Emulator::start();
     let client = emulator.client();
-    let pause = Duration::from_millis(10);
+    let interval = Duration::from_millis(10);
 
-    // 1. One POST creates a generation. This is what costs money, so its id is worth keeping.
+    // 1. One POST request creates a generation. This is what costs money, so store the id.
     let request = VideoRequest::new("A cheerful white raccoon running through a sequoia forest")
         .aspect_ratio(AspectRatio::Landscape)
         .duration(Seconds::Five)
@@ -21,17 +25,17 @@ fn main() -> Result<(), Error> {
     let id = client.create(&request)?;
     println!("created {id}");
 
-    // 2. GETs ask how far it is. `client.wait(&id)` is this loop, with a deadline and patience for failed polls.
+    // 2. GET requests poll its status. `client.wait(&id)` is this loop with a deadline, and it retries failed polls.
     let video = loop {
         match client.status(&id)? {
             Status::Completed(video) => break video,
             Status::Failed(failure) => return Err(Error::Failed { id, failure }),
             status => println!("{status}"),
         }
-        thread::sleep(pause);
+        thread::sleep(interval);
     };
 
-    // 3. The file lies on another host, and not for ever.
+    // 3. The file is on another host, for a limited time.
     let path = std::env::temp_dir().join("kling-step-by-step.mp4");
     let bytes = client.download(&video, &path)?;
     println!("{}: {bytes} bytes", path.display());

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
-use crate::http::{Http, Response, SendError, Timeouts, TransportError};
+use crate::http::{Http, Response, SendError, TransportError};
 use crate::redact::excerpt;
 use crate::retry::{FailedAttempt, RetryClass};
+use crate::timeouts::Timeouts;
 use crate::url::percent_encode;
 use crate::wire::{self, LogPage, Malformed};
 
@@ -55,6 +56,10 @@ impl Api {
 
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.0.http.timeouts
+    }
+
+    pub(crate) fn retry_delay(&self) -> Duration {
+        self.0.http.retry_delay
     }
 
     /// Sends a create request once. A transient failure means that it was certainly not accepted.

@@ -1,8 +1,8 @@
 //! Many generations on one thread: earliest due first, exactly one outcome each.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
-use std::thread;
+use std::iter::FusedIterator;
 use std::time::Instant;
 
 use crate::api::Api;
@@ -12,7 +12,9 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::request::{self, VideoRequest};
 use crate::retry::MAX_RETRY_AFTER;
-use crate::watch::{self, Watch};
+use crate::ticks::Source;
+use crate::update::Update;
+use crate::watch::Watch;
 
 /// An iterator over the outcomes of many generations, in order of completion, returned by
 /// [`Client::generate_all`](crate::Client::generate_all) and [`Client::wait_all`](crate::Client::wait_all).
@@ -27,9 +29,8 @@ use crate::watch::{self, Watch};
 /// remaining requests. Stop iterating in that case.
 ///
 /// To stop early, stop iterating. Requests that have not been sent by then never will be;
-/// [`unfinished`](Batch::unfinished) returns the generations that are still running. Their ids are known only to this
-/// batch, so a process that is killed loses them. To store the ids first, [`create`](crate::Client::create) each
-/// request, then [`wait_all`](crate::Client::wait_all).
+/// [`unfinished`](Batch::unfinished) returns the generations that are still running. To see everything that happens,
+/// such as each id the moment it exists, use [`updates`](Batch::updates).
 ///
 /// # More than one thread
 ///
@@ -68,6 +69,8 @@ pub struct Batch {
     is_full: bool,
     /// The generations that are in flight: created, and not finished.
     watches: BTreeMap<usize, Watch>,
+    /// When the next step of each of them is due.
+    schedule: BTreeSet<(Instant, usize)>,
     /// Whether the batch has been iterated.
     is_started: bool,
     /// When the last poll failed, if it got no response at all.
@@ -79,20 +82,8 @@ pub struct Batch {
 struct Creating {
     index: usize,
     create: Create,
-    /// Whether this attempt has been announced with [`Event::Sending`].
+    /// Whether this attempt has been announced with [`Update::Sending`].
     announced: bool,
-}
-
-/// The result of one step of a batch.
-pub(crate) enum Event {
-    /// The create request will be sent under this client request id, unless it is withdrawn.
-    Sending(usize, String),
-    /// The create request was certainly not accepted, and will be sent again.
-    Retrying(usize, Error),
-    Created(usize, GenerationId),
-    /// The generation was polled, and has not finished.
-    Polled(usize),
-    Finished(usize, Result<Video>),
 }
 
 /// The default for [`Batch::max_in_flight`]. The service documents no limit; four keep one thread busy, and stopping
@@ -111,6 +102,7 @@ impl Batch {
             not_before: None,
             is_full: false,
             watches: BTreeMap::new(),
+            schedule: BTreeSet::new(),
             is_started: false,
             unanswered_at: None,
             finished: 0,
@@ -189,12 +181,13 @@ impl Batch {
         if self.is_started {
             watch.start(Instant::now());
         }
+        self.schedule.extend(watch.due().map(|due| (due, index)));
         self.watches.insert(index, watch);
     }
 
-    /// Drops the create request that was announced last, so that it is not sent.
-    pub(crate) fn withdraw(&mut self) {
-        self.creating = None;
+    /// Drops the create request that was announced last, so that it is never sent. Returns `false` if there is none.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        self.creating.take_if(|creating| creating.announced).is_some()
     }
 
     /// Returns when the next create request is due, if one may be sent.
@@ -213,72 +206,63 @@ impl Batch {
     }
 
     /// Announces the next attempt of the create request, or sends it if it has been announced.
-    fn announce_or_send(&mut self, mut creating: Creating) -> Event {
+    fn announce_or_send(&mut self, mut creating: Creating) -> (usize, Update) {
         let index = creating.index;
         if !creating.announced {
             creating.announced = true;
             let client_request_id = creating.create.client_request_id().to_owned();
             self.creating = Some(creating);
-            return Event::Sending(index, client_request_id);
+            return (index, Update::Sending { client_request_id });
         }
         let others_run = !self.watches.is_empty();
-        match creating.create.attempt(&self.api, others_run) {
+        let update = match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
                 self.wait_for(index, id.clone());
-                Event::Created(index, id)
+                Update::Created(id)
             }
             Attempt::Retrying(error) => {
                 self.is_full = others_run && is_too_many_requests(&error);
                 creating.announced = false;
                 self.creating = Some(creating);
-                Event::Retrying(index, error)
+                Update::Retrying(error)
             }
             Attempt::Failed(error, retry_after) => {
                 // The server's `Retry-After` applies to the next create request as well.
                 self.not_before = retry_after.map(|delay| Instant::now() + delay.min(MAX_RETRY_AFTER));
-                Event::Finished(index, Err(error))
+                Update::Finished(Err(error))
             }
-        }
+        };
+        (index, update)
     }
 
-    fn poll(&mut self, index: usize) -> Event {
-        let Some(watch) = self.watches.get_mut(&index) else { return Event::Polled(index) };
-        let now = Instant::now();
+    /// Takes the next step of the generation whose step is due first.
+    fn poll(&mut self) -> Option<(usize, Update)> {
+        let (_, index) = self.schedule.pop_first()?;
+        let watch = self.watches.get_mut(&index)?;
         // Polls that get no response are sent one after another. Past its deadline, a generation is not polled if
         // another one has gone unanswered since: otherwise an outage would last longer with each generation.
         if watch.deadline().is_some_and(|deadline| self.unanswered_at.is_some_and(|at| at >= deadline)) {
-            watch.time_out(now);
+            watch.time_out();
         }
         let polls_before = watch.poll_count();
-        let update = watch.step();
+        let update = watch.step()?;
         if watch.poll_count() > polls_before {
             self.unanswered_at = watch.is_unanswered().then(Instant::now);
         }
-        if let Some(outcome) = update.and_then(|update| watch::outcome(watch.id(), update)) {
-            self.watches.remove(&index);
-            self.is_full = false;
-            return Event::Finished(index, outcome);
+        match watch.due() {
+            Some(due) => {
+                self.schedule.insert((due, index));
+            }
+            None => {
+                self.watches.remove(&index);
+                self.is_full = false;
+            }
         }
-        Event::Polled(index)
+        Some((index, update))
     }
 
-    /// Sleeps until the earliest step is due, and takes it. Returns `None` once everything has finished.
-    pub(crate) fn step(&mut self) -> Option<Event> {
-        if let Some((index, error)) = self.invalid.pop_front() {
-            return Some(Event::Finished(index, Err(error)));
-        }
-        self.start_clocks();
-        let create_due = self.create_due();
-        let polls = self.watches.iter().filter_map(|(index, watch)| Some((watch.due()?, *index)));
-        let first_poll = polls.min();
-        let is_first = |create| first_poll.is_none_or(|(poll, _)| create <= poll);
-        if let Some(due) = create_due.filter(|due| is_first(*due)) {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            return self.creating.take().map(|creating| self.announce_or_send(creating));
-        }
-        let (due, index) = first_poll?;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        Some(self.poll(index))
+    fn poll_due(&self) -> Option<Instant> {
+        self.schedule.first().map(|(due, _)| *due)
     }
 
     /// Starts the clocks of generations that were added before the batch was iterated. The first polls of many are due
@@ -292,13 +276,37 @@ impl Batch {
     }
 }
 
+impl Source for Batch {
+    type Item = (usize, Update);
+
+    fn due(&mut self) -> Option<Instant> {
+        if !self.invalid.is_empty() {
+            return Some(Instant::now());
+        }
+        self.start_clocks();
+        let poll_due = self.poll_due();
+        self.create_due().into_iter().chain(poll_due).min()
+    }
+
+    fn step(&mut self) -> Option<(usize, Update)> {
+        let item = match (self.invalid.pop_front(), self.create_due(), self.poll_due()) {
+            (Some((index, error)), ..) => Some((index, Update::Finished(Err(error)))),
+            (None, Some(create), poll) if poll.is_none_or(|poll| create <= poll) => {
+                self.creating.take().map(|creating| self.announce_or_send(creating))
+            }
+            _ => self.poll(),
+        };
+        self.finished += usize::from(matches!(item, Some((_, Update::Finished(_)))));
+        item
+    }
+}
+
 impl Iterator for Batch {
     type Item = (usize, Result<Video>);
 
     fn next(&mut self) -> Option<(usize, Result<Video>)> {
         loop {
-            if let Event::Finished(index, outcome) = self.step()? {
-                self.finished += 1;
+            if let (index, Update::Finished(outcome)) = self.next_item()? {
                 return Some((index, outcome));
             }
         }
@@ -312,7 +320,7 @@ impl Iterator for Batch {
 
 impl ExactSizeIterator for Batch {}
 
-impl std::iter::FusedIterator for Batch {}
+impl FusedIterator for Batch {}
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

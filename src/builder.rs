@@ -2,12 +2,14 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::time::Duration;
 
 use crate::api::{Api, Endpoint};
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::http::{Http, Timeouts};
+use crate::http::{Http, Settings};
 use crate::poll::Poll;
+use crate::timeouts::Timeouts;
 use crate::url::Url;
 
 /// The origin of the service.
@@ -29,12 +31,7 @@ impl Client {
     ///
     /// [`Error::MissingKey`] if there is no API key, [`Error::InvalidConfig`] if a value cannot be used.
     pub fn from_env() -> Result<Self> {
-        let (key_name, key) = first_variable(KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
-        let mut builder = ClientBuilder { key_name, ..Client::builder(key) };
-        if let Some((base_name, base)) = first_variable(BASE_VARIABLES)? {
-            builder = ClientBuilder { base_name, ..builder.base_url(base) };
-        }
-        builder.build()
+        ClientBuilder::from_env()?.build()
     }
 
     /// Creates a client with this API key and default settings.
@@ -73,6 +70,7 @@ impl Client {
             poll: Poll::default(),
             user_agent: concat!("kling-rs/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
+            retry_delay: RETRY_DELAY,
         }
     }
 }
@@ -90,9 +88,39 @@ pub struct ClientBuilder {
     poll: Poll,
     user_agent: String,
     timeouts: Timeouts,
+    retry_delay: Duration,
 }
 
+/// The delay before the first retry of a request. It doubles with each attempt.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
 impl ClientBuilder {
+    /// Returns a builder with the API key and the base URL in the environment variables that [`Client::from_env`] reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingKey`] if there is no API key, [`Error::InvalidConfig`] if a variable is not valid Unicode.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use kling::{ClientBuilder, Poll};
+    ///
+    /// // It reads the environment of the process.
+    /// let poll = Poll { max_wait: Duration::from_secs(3600), ..Poll::default() };
+    /// let client = ClientBuilder::from_env()?.poll(poll).build()?;
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn from_env() -> Result<Self> {
+        let (key_name, key) = first_variable(KEY_VARIABLES)?.ok_or(Error::MissingKey)?;
+        let builder = ClientBuilder { key_name, ..Client::builder(key) };
+        Ok(match first_variable(BASE_VARIABLES)? {
+            Some((base_name, base)) => ClientBuilder { base_name, ..builder.base_url(base) },
+            None => builder,
+        })
+    }
+
     /// Sets the server. Only the scheme, host and port of the URL count. Must use https, or http on loopback, and must
     /// not contain a user name. Defaults to `https://api.aimlapi.com`.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
@@ -118,9 +146,15 @@ impl ClientBuilder {
         self
     }
 
-    #[cfg(feature = "emulator")]
-    pub(crate) fn timeouts(mut self, timeouts: Timeouts) -> Self {
+    /// Sets the time limits of single requests. See [`Timeouts`] for the defaults.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    #[cfg(feature = "emulator")]
+    pub(crate) fn retry_delay(mut self, delay: Duration) -> Self {
+        self.retry_delay = delay;
         self
     }
 
@@ -140,8 +174,11 @@ impl ClientBuilder {
             return Err(invalid("user agent", "must be non-empty visible ASCII and single spaces"));
         }
         self.poll.validate().map_err(|(what, reason)| invalid(what, reason))?;
+        self.timeouts.validate().map_err(|(what, reason)| invalid(what, reason))?;
         let url = Url::parse(&self.base_url).map_err(|reason| invalid(self.base_name, reason))?;
-        let http = Http::new(&url, &self.key, &self.user_agent, self.timeouts);
+        let ClientBuilder { key, user_agent, timeouts, retry_delay, .. } = &self;
+        let settings = Settings { key, user_agent, timeouts: *timeouts, retry_delay: *retry_delay };
+        let http = Http::new(&url, settings);
         let http = http.map_err(|(variable, reason)| invalid(variable, reason))?;
         Ok(Client::from_parts(Api::new(http, &url.origin(), self.endpoint), self.poll, url.origin()))
     }
@@ -153,6 +190,7 @@ impl fmt::Debug for ClientBuilder {
         f.debug_struct("ClientBuilder")
             .field("endpoint", &self.endpoint)
             .field("poll", &self.poll)
+            .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,10 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::recover::{self, Recovery};
 use crate::request::VideoRequest;
+use crate::retry::RetryClass;
 use crate::save::TempVideo;
-use crate::watch::{self, Watch};
+use crate::update::Update;
+use crate::watch::Watch;
 
 /// A client of the service. It holds an API key, and its methods turn a [`VideoRequest`] into a file.
 ///
@@ -123,11 +125,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`], [`Error::UnexpectedResponse`]
-    /// or [`Error::Refused`].
+    /// - [`Error::UnknownGeneration`]: the service does not know the id.
+    /// - [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`],
+    ///   [`Error::UnexpectedResponse`] or [`Error::Refused`].
     pub fn status(&self, id: &GenerationId) -> Result<Status> {
         let response = self.api.status(id, None);
-        response.map(|response| response.status).map_err(|failed| failed.error.or_unfinished(id))
+        response.map(|response| response.status).map_err(|failed| match failed.class {
+            RetryClass::NotFound => failed.error.or_unknown(id),
+            _ => failed.error.or_unfinished(id),
+        })
     }
 
     /// Returns an iterator over the statuses of a generation. The iterator polls the service and sleeps between polls.
@@ -139,8 +145,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The last item may be [`Error::Unfinished`], which carries the id. Its source is [`Error::DeadlineExceeded`], or
-    /// the failure of the last poll.
+    /// The last item may be an error:
+    ///
+    /// - [`Error::Unfinished`], which carries the id. Its source is [`Error::DeadlineExceeded`], or the failure of the
+    ///   last poll.
+    /// - [`Error::UnknownGeneration`]: the service has never known the id, for 60 s.
     ///
     /// # Example
     ///
@@ -168,8 +177,11 @@ impl Client {
     ///
     /// Those of [`watch`](Client::watch), and [`Error::Failed`] if the generation failed.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        let outcome = self.watch(id).find_map(|update| watch::outcome(id, update));
-        outcome.unwrap_or_else(|| unreachable!("a watch ends with a finished status or an error"))
+        let finished = self.watch(id).updates().find_map(|update| match update {
+            Update::Finished(outcome) => Some(outcome),
+            _ => None,
+        });
+        finished.unwrap_or_else(|| unreachable!("`Finished` is always the last update"))
     }
 
     /// Creates a generation and waits for it: [`create`](Client::create) followed by [`wait`](Client::wait).

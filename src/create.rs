@@ -74,7 +74,7 @@ impl Create {
             Some(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
         } else {
             self.failed_attempts += 1;
-            let base = api.timeouts().retry_delay;
+            let base = api.retry_delay();
             let delay = retry::delay(self.failed_attempts, MAX_ATTEMPTS, base, random::fraction(), retry_after);
             delay.filter(|_| class == RetryClass::Transient)
         };

@@ -214,7 +214,7 @@ impl Download {
         self.body = None;
         self.again = None;
         let Some(fruitless) = self.effort.after_a_break() else { return Err(error) };
-        let base = self.api.timeouts().retry_delay;
+        let base = self.api.retry_delay();
         match retry::delay(fruitless, u32::MAX, base, random::fraction(), retry_after) {
             Some(pause) => thread::sleep(pause),
             None => return Err(error),

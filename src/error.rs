@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::charged::Charged;
 use crate::generation::{Failure, GenerationId};
 
 /// The result type of this library.
@@ -169,6 +170,17 @@ pub enum Error {
         source: Box<Error>,
     },
 
+    /// The service does not know the generation: its id is wrong, it belongs to another API key, or it is too old.
+    ///
+    /// A generation that this wait has seen before is [`Unfinished`](Error::Unfinished) instead.
+    #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
+    UnknownGeneration {
+        /// The id that was polled.
+        id: GenerationId,
+        /// The service's response.
+        source: Box<Error>,
+    },
+
     /// The file that was received is not a complete MP4 file. No file was written.
     #[error("{url} is not a complete video: {found}")]
     NotAVideo {
@@ -185,6 +197,8 @@ pub enum Error {
         path: PathBuf,
         /// Why it is not current, and how to generate it.
         reason: String,
+        /// Whether its generation was charged.
+        charged: Charged,
     },
 
     /// Some assets could not be made. The others were made, and are kept.
@@ -207,10 +221,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the id of the generation that this error concerns, so that it can be resumed.
+    /// Returns the id of the generation that this error concerns.
     ///
-    /// Returns `None` if there is no generation, or if it is unknown whether there is one. If several assets could not
-    /// be made, returns the first id.
+    /// [`Unfinished`](Error::Unfinished) generations can be resumed by it. A [`Failed`](Error::Failed) one cannot; its
+    /// id is returned nevertheless, because the service's support asks for it. Returns `None` if there is no
+    /// generation, or if it is unknown whether there is one. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///
@@ -224,9 +239,52 @@ impl Error {
     /// ```
     pub fn generation_id(&self) -> Option<&GenerationId> {
         match self {
-            Error::Failed { id, .. } | Error::Unfinished { id, .. } => Some(id),
+            Error::Failed { id, .. } | Error::Unfinished { id, .. } | Error::UnknownGeneration { id, .. } => Some(id),
             Error::AssetsNotMade { failed } => failed.iter().find_map(|(_, error)| error.generation_id()),
             _ => None,
+        }
+    }
+
+    /// Returns whether the service has charged for the generation that this error concerns.
+    ///
+    /// This holds for every variant, whichever method returned it. If several assets could not be made, returns the
+    /// worst case. An error that concerns only a file, such as [`Error::Io`] from [`save`](crate::save()), does not say
+    /// whether its video was charged.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use kling::emulator::{Emulator, Step};
+    /// use kling::{Charged, VideoRequest};
+    ///
+    /// let emulator = Emulator::builder().create([Step::Http(403), Step::Close]).start();
+    /// let client = emulator.client();
+    /// let request = VideoRequest::new("A lighthouse in a storm");
+    ///
+    /// // The service refuses the first request. The response to the second is lost.
+    /// assert_eq!(client.generate(&request).unwrap_err().charged(), Charged::No);
+    /// assert_eq!(client.generate(&request).unwrap_err().charged(), Charged::Perhaps);
+    /// ```
+    pub fn charged(&self) -> Charged {
+        match self {
+            Error::MissingKey | Error::InvalidConfig { .. } | Error::InvalidRequest { .. } | Error::NotSent { .. } => {
+                Charged::No
+            }
+            // Only create requests are POST requests. Everything that is fetched belongs to a generation that exists.
+            Error::Refused { request, .. } if is_post(request) => Charged::No,
+            Error::NoResponse { request, .. } | Error::UnexpectedResponse { request, .. } if is_post(request) => {
+                Charged::Perhaps
+            }
+            Error::Refused { .. } | Error::NoResponse { .. } | Error::UnexpectedResponse { .. } => Charged::Yes,
+            Error::Unfinished { source, .. } if matches!(**source, Error::AssetNotCurrent { .. }) => source.charged(),
+            Error::Unfinished { .. } | Error::DeadlineExceeded { .. } | Error::NotAVideo { .. } => Charged::Yes,
+            Error::Failed { failure, .. } if failure.is_free() => Charged::No,
+            Error::Failed { .. } | Error::OutcomeUnknown { .. } | Error::UnknownGeneration { .. } => Charged::Perhaps,
+            Error::AssetNotCurrent { charged, .. } => *charged,
+            Error::AssetsNotMade { failed } => {
+                failed.iter().map(|(_, error)| error.charged()).max().unwrap_or(Charged::No)
+            }
+            Error::Io { .. } => Charged::Perhaps,
         }
     }
 
@@ -238,10 +296,43 @@ impl Error {
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
     }
 
+    /// Wraps a 404 to a poll.
+    pub(crate) fn or_unknown(self, id: &GenerationId) -> Error {
+        Error::UnknownGeneration { id: id.clone(), source: Box::new(self) }
+    }
+
+    /// Returns a copy of an error that a poll can fail with. A cause that cannot be copied is kept as its message.
+    pub(crate) fn duplicate(&self) -> Error {
+        let text = |cause: &BoxError| BoxError::from(cause.to_string());
+        match self {
+            Error::NoResponse { request, source } => {
+                Error::NoResponse { request: request.clone(), source: text(source) }
+            }
+            Error::Refused { request, status, message, request_id, retry_after } => Error::Refused {
+                request: request.clone(),
+                status: *status,
+                message: message.clone(),
+                request_id: request_id.clone(),
+                retry_after: *retry_after,
+            },
+            Error::UnexpectedResponse { request, status, body, source } => Error::UnexpectedResponse {
+                request: request.clone(),
+                status: *status,
+                body: body.clone(),
+                source: source.as_ref().map(text),
+            },
+            other => Error::NoResponse { request: "a poll".to_owned(), source: other.to_string().into() },
+        }
+    }
+
     /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::Io { action, path: path.to_owned(), source }
     }
+}
+
+fn is_post(request: &str) -> bool {
+    request.starts_with("POST ")
 }
 
 impl fmt::Debug for Error {
@@ -258,7 +349,7 @@ fn list_causes(error: &Error, asset: Option<&Path>) -> String {
     while let Some(cause) = source {
         // The field is a box, and so is the type that thiserror's `source` returns.
         let message = match cause.downcast_ref::<Box<Error>>().map(Box::as_ref) {
-            Some(Error::AssetNotCurrent { path, reason }) if Some(path.as_path()) == asset => reason.clone(),
+            Some(Error::AssetNotCurrent { path, reason, .. }) if Some(path.as_path()) == asset => reason.clone(),
             _ => cause.to_string(),
         };
         // Some errors print the message of their own cause.

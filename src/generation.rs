@@ -1,4 +1,4 @@
-//! The answers: a generation's name, how far it is, and the video or the failure that it ends in.
+//! Response types: generation ids, statuses, videos and failures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::redact::redact_url;
 
-/// The name of a generation at the service: all that another process, machine or day needs to go on with it.
+/// The service's identifier for a generation. It is all that another process or machine needs to resume it.
 ///
 /// # Example
 ///
@@ -26,7 +26,7 @@ use crate::redact::redact_url;
 pub struct GenerationId(String);
 
 impl GenerationId {
-    /// The id as the service gave it.
+    /// Returns the id as a string slice.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -49,15 +49,15 @@ impl TryFrom<String> for GenerationId {
 
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] if the text is empty, longer than 1,024 bytes, or holds white space or control
-    /// characters: trim what was read from a file.
+    /// [`Error::InvalidRequest`] if the text is empty, longer than 1,024 bytes, or contains white space or control
+    /// characters. Trim an id that was read from a file.
     fn try_from(text: String) -> Result<Self> {
         let reason = if text.is_empty() {
-            "it is empty"
+            "must not be empty"
         } else if text.len() > 1024 {
-            "it is longer than 1,024 bytes"
+            "must be at most 1,024 bytes long"
         } else if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            "it holds white space or control characters"
+            "must not contain white space or control characters"
         } else {
             return Ok(GenerationId(text));
         };
@@ -70,31 +70,31 @@ impl FromStr for GenerationId {
 
     /// # Errors
     ///
-    /// As [`TryFrom<String>`](#impl-TryFrom<String>-for-GenerationId).
+    /// Fails like [`TryFrom<String>`](#impl-TryFrom<String>-for-GenerationId).
     fn from_str(text: &str) -> Result<Self> {
         text.to_owned().try_into()
     }
 }
 
-/// How far a generation is. `Display` gives the service's word, and the reason of a failure.
+/// The status of a generation. `Display` prints the status, and the reason if the generation failed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Status {
-    /// It waits for its turn.
+    /// The generation waits for its turn.
     Queued,
-    /// The model is at work.
+    /// The model is generating the video.
     Generating,
-    /// The video can be downloaded.
+    /// The generation has completed, and its video can be downloaded.
     Completed(Video),
-    /// The generation ended without a video (the service's word is `error`). The service says that it does not charge
-    /// for that (its documents of August 2026).
+    /// The generation has ended without a video. [`Failure::is_free`] returns whether that is documented to cost
+    /// nothing.
     Failed(Failure),
-    /// Another word: not finished. The service's samples know `waiting` and `active`.
+    /// The service reports another status, such as `waiting` or `active`: the generation has not finished.
     Other(String),
 }
 
 impl Status {
-    /// Whether nothing more will come: the generation is completed or has failed.
+    /// Returns `true` if the generation has completed or failed.
     pub fn is_finished(&self) -> bool {
         matches!(self, Status::Completed(_) | Status::Failed(_))
     }
@@ -107,30 +107,31 @@ impl fmt::Display for Status {
             Status::Generating => f.pad("generating"),
             Status::Completed(_) => f.pad("completed"),
             Status::Failed(failure) => write!(f, "failed: {failure}"),
-            Status::Other(word) => f.pad(word),
+            Status::Other(status) => f.pad(status),
         }
     }
 }
 
-/// A finished video, still at the service. It keeps its generation's id, so that a URL that expired can be asked for
-/// afresh. A field is `None` if the service does not tell it.
+/// A finished video, not yet downloaded. It carries its generation's id, so that an expired URL can be renewed.
+///
+/// A field is `None` if the service does not report it.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Video {
-    /// The generation that it came from.
+    /// The generation that made the video.
     pub id: GenerationId,
-    /// Where the file lies: on another host, and not for ever; [`Client::download`](crate::Client::download) asks for a
-    /// fresh one when it has expired. Its query may be a signature, so `Debug` leaves it out.
+    /// The URL of the file. It is on a different host and expires; [`Client::download`](crate::Client::download)
+    /// requests a new one when it does. Its query may be a signature, so `Debug` leaves the query out.
     pub url: String,
     /// The media type, usually `video/mp4`.
     pub content_type: Option<String>,
     /// The service's name for the file.
     pub file_name: Option<String>,
-    /// The length of the file in bytes.
+    /// The length of the file in bytes, as the service reports it.
     pub file_size: Option<u64>,
     /// The length of the video in seconds.
     pub duration: Option<f64>,
-    /// What it cost.
+    /// The cost of the generation.
     pub usage: Option<Usage>,
 }
 
@@ -148,14 +149,14 @@ impl fmt::Debug for Video {
     }
 }
 
-/// What a generation cost.
+/// The cost of a generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// In credits, whose price the service's descriptions do not tell. It calls them `tokens_used` (2025) or
+    /// The cost in credits. The service's descriptions do not state their price, and call them `tokens_used` (2025) or
     /// `credits_used` (2026).
     pub credits: Option<f64>,
-    /// In US dollars.
+    /// The cost in US dollars.
     pub usd: Option<f64>,
 }
 
@@ -165,19 +166,32 @@ impl fmt::Display for Usage {
             (Some(credits), Some(usd)) => write!(f, "{credits} credits (${usd})"),
             (Some(credits), None) => write!(f, "{credits} credits"),
             (None, Some(usd)) => write!(f, "${usd}"),
-            (None, None) => f.pad("a cost that the service did not tell"),
+            (None, None) => f.pad("an unknown cost"),
         }
     }
 }
 
-/// Why a generation ended without a video.
+/// The reason why a generation ended without a video. `Display` prints the reason, and the status unless it is `error`
+/// or `failed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The kind of failure, where the service names one.
+    /// The status that the service reports, such as `error` or `cancelled`.
+    pub status: String,
+    /// The kind of failure, if the service names one.
     pub name: Option<String>,
-    /// The service's explanation, or whatever stood in its place.
+    /// The service's explanation, or the JSON that it sent instead of one.
     pub message: String,
+}
+
+impl Failure {
+    /// Returns `true` if the service documents that a generation that fails this way is not charged.
+    ///
+    /// The service's documentation of August 2026 says that of the statuses `error` and `failed`. It does not say
+    /// whether a generation that was cancelled, was rejected, has expired or has timed out is charged.
+    pub fn is_free(&self) -> bool {
+        ["error", "failed"].iter().any(|status| self.status.eq_ignore_ascii_case(status))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -185,7 +199,8 @@ impl fmt::Display for Failure {
         if let Some(name) = &self.name {
             write!(f, "{name}: ")?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        if self.is_free() { Ok(()) } else { write!(f, " (status {})", self.status) }
     }
 }
 
@@ -194,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_one_word() {
+    fn ids_reject_white_space_and_control_characters() {
         for text in ["", " a", "a\n", "a b", "a\u{0}"] {
             assert!(text.parse::<GenerationId>().is_err(), "{text:?}");
         }
@@ -204,15 +219,29 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_reads_as_far_as_it_is_known() {
+    fn usage_prints_the_known_costs() {
         let table = [
             (Some(120_000.0), None, "120000 credits"),
             (Some(1.5), Some(0.25), "1.5 credits ($0.25)"),
             (None, Some(0.25), "$0.25"),
-            (None, None, "a cost that the service did not tell"),
+            (None, None, "an unknown cost"),
         ];
         for (credits, usd, text) in table {
             assert_eq!(Usage { credits, usd }.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn only_error_and_failed_are_documented_to_be_free() {
+        let table = [
+            ("error", true, "no"),
+            ("FAILED", true, "no"),
+            ("cancelled", false, "no (status cancelled)"),
+            ("timed_out", false, "no (status timed_out)"),
+        ];
+        for (status, is_free, text) in table {
+            let failure = Failure { status: status.to_owned(), name: None, message: "no".to_owned() };
+            assert_eq!((failure.is_free(), failure.to_string().as_str()), (is_free, text));
         }
     }
 }

@@ -14,39 +14,14 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::redact::{excerpt, redact_url};
 use crate::retry::RetryClass;
+use crate::timeouts::Timeouts;
 use crate::url::Url;
+use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
-
-/// The time limits of requests. The service documents none; the emulator's client has shorter ones.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
-    /// The name lookup, and then the connection with its TLS handshake.
-    pub(crate) connect: Duration,
-    /// A create request, from the name lookup to the last byte. Generous: giving up leaves its outcome unknown.
-    pub(crate) create: Duration,
-    /// One poll, likewise.
-    pub(crate) poll: Duration,
-    /// The silence after which a download counts as broken.
-    pub(crate) stall: Duration,
-    /// The delay before the first retry.
-    pub(crate) retry_delay: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(10),
-            create: Duration::from_secs(60),
-            poll: Duration::from_secs(30),
-            stall: Duration::from_secs(30),
-            retry_delay: Duration::from_secs(1),
-        }
-    }
-}
 
 /// The time limit for the body of one file response. It bounds what no reader can see: a TLS record or a chunk header
 /// that arrives byte by byte. A transfer that merely takes long is resumed with a range.
@@ -119,7 +94,19 @@ pub(crate) struct Http {
     files: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
     authorization: String,
+    /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
+    workers: Workers,
     pub(crate) timeouts: Timeouts,
+    /// The delay before the first retry.
+    pub(crate) retry_delay: Duration,
+}
+
+/// What a client sends with each request, and how long it waits.
+pub(crate) struct Settings<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) user_agent: &'a str,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry_delay: Duration,
 }
 
 /// An environment variable whose proxy cannot be used, and the reason.
@@ -127,11 +114,12 @@ pub(crate) type InvalidProxy = (&'static str, &'static str);
 
 impl Http {
     /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
-    pub(crate) fn new(api: &Url, key: &str, user_agent: &str, timeouts: Timeouts) -> Result<Self, InvalidProxy> {
+    pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
+        let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
         let api_proxy = unless_loopback(&proxy, api)?;
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
-        // panic if there is none. `run` bounds both. These limits end a request that `run` has given up on.
+        // panic if there is none. The workers bound both. These limits end a request that nobody waits for any more.
         let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
@@ -155,7 +143,9 @@ impl Http {
             files: agent(None, 4, timeouts.stall),
             proxy,
             authorization: format!("Bearer {key}"),
+            workers: Workers::default(),
             timeouts,
+            retry_delay,
         })
     }
 
@@ -171,7 +161,7 @@ impl Http {
             .header("content-length", body.len().to_string())
             .header("x-client-request-id", client_request_id);
         let mut tracked = TrackedBody { body: io::Cursor::new(body.to_vec()), sending: sending.clone() };
-        match exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -187,7 +177,7 @@ impl Http {
             .header("accept-encoding", "identity")
             // A cached response would show a status from the past.
             .header("cache-control", "no-cache");
-        exchange(timeout.unwrap_or(self.timeouts.poll), move || request.call())
+        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || request.call())
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -225,38 +215,18 @@ impl Http {
             .timeout_recv_body(Some(BODY_TIMEOUT))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
-        run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+        self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
     }
 }
 
-/// Runs a request on a thread of its own, and waits for its result until the limit has passed.
-///
-/// A name lookup, a proxy that answers `CONNECT` byte by byte, or a slow response cannot hold up the caller any longer.
-/// Without a thread, the attempt has failed.
-fn run<T: Send + 'static>(limit: Duration, request: impl FnOnce() -> T + Send + 'static) -> Result<T, TransportError> {
-    let transient = |cause| TransportError { class: RetryClass::Transient, cause };
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let send = move || {
-        // The caller may have given up.
-        let _ = sender.send(request());
-    };
-    let thread = thread::Builder::new().name("kling-request".to_owned()).spawn(send);
-    thread.map_err(|error| transient(format!("failed to start a thread for the request: {error}").into()))?;
-    receiver.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => transient(TIMED_OUT.into()),
-        RecvTimeoutError::Disconnected => transient("the HTTP library failed".into()),
-    })
-}
-
-const TIMED_OUT: &str = "timed out before the response was complete";
-
 /// Sends an API request and reads its response, as far as it arrives within the limit.
 fn exchange(
+    workers: &Workers,
     limit: Duration,
     send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
 ) -> Result<Response, TransportError> {
     let received = Arc::new(Mutex::new(None));
-    let result = run(limit, {
+    let result = workers.run(limit, {
         let received = Arc::clone(&received);
         move || send().map(|response| read_response(response, &received))
     });
@@ -264,7 +234,7 @@ fn exchange(
         (_, Some(response)) => Ok(response),
         (Ok(Err(error)), None) => Err(transport_error(error)),
         (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
-        (Err(error), None) => Err(error),
+        (Err(stopped), None) => Err(stopped.into()),
     }
 }
 
@@ -274,10 +244,11 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
         body: Vec::new(),
-        body_error: Some(TIMED_OUT.into()),
+        body_error: Some(Stopped::TimedOut.to_string().into()),
     });
     let mut reader = response.body_mut().as_reader();
-    let mut buffer = vec![0; 16 * 1024];
+    // A status has some hundred bytes.
+    let mut buffer = [0; 512];
     loop {
         let read = reader.read(&mut buffer);
         let mut received = lock(received);
@@ -362,12 +333,15 @@ fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
 const INVALID_PROXY: &str = "must be a proxy URL, such as http://user:password@host:3128, with special characters in \
                              user and password percent-encoded";
 
-/// A `#`, `?` or `/` in a password would end the host, and what follows it would be dropped.
+/// Parses a proxy URL more strictly than ureq does. A `#`, `?` or `/` in a password would end the host, and what follows
+/// it would be dropped; so would a port that is not a number.
 fn parse_proxy(value: &str) -> Option<Proxy> {
     let after_scheme = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let end = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
-    let rest = &after_scheme[end..];
-    if rest.contains('@') { None } else { Proxy::new(value).ok() }
+    let (authority, rest) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let after_address = host.rsplit(']').next().unwrap_or_default();
+    let port_is_valid = after_address.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
+    if rest.contains('@') || !port_is_valid { None } else { Proxy::new(value).ok() }
 }
 
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
@@ -423,6 +397,12 @@ fn transport_error(error: ureq::Error) -> TransportError {
     TransportError { class, cause: describe_error(error) }
 }
 
+impl From<Stopped> for TransportError {
+    fn from(stopped: Stopped) -> Self {
+        TransportError { class: RetryClass::Transient, cause: stopped.to_string().into() }
+    }
+}
+
 fn permanent(reason: String) -> TransportError {
     TransportError { class: RetryClass::Permanent, cause: reason.into() }
 }
@@ -442,6 +422,15 @@ fn is_tls_failure(error: &ureq::Error) -> bool {
     }
 }
 
+/// Returns `true` if a certificate comes from an authority that is not among Mozilla's. The operating system may trust it.
+fn is_unknown_authority(error: &io::Error) -> bool {
+    let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+    !has_own_roots && error.kind() == io::ErrorKind::InvalidData && error.to_string().contains("UnknownIssuer")
+}
+
+const TRUST_THE_SYSTEM: &str = "if your network has a certificate authority of its own, enable the feature \
+                                platform-verifier of kling, which trusts what the operating system trusts";
+
 /// Describes why reading the body of a file failed.
 pub(crate) fn describe_io_error(error: io::Error) -> BoxError {
     describe_error(error.into())
@@ -453,9 +442,10 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection".into()
         }
+        ureq::Error::Io(error) if is_unknown_authority(&error) => format!("{error}; {TRUST_THE_SYSTEM}").into(),
         ureq::Error::Io(error) => Box::new(error),
         ureq::Error::Timeout(Timeout::Connect) => "connecting timed out".into(),
-        ureq::Error::Timeout(_) => TIMED_OUT.into(),
+        ureq::Error::Timeout(_) => Stopped::TimedOut.to_string().into(),
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy refused the connection: {reason}").into(),
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),

@@ -1,50 +1,63 @@
 //! Turns a text prompt into a video file with Kling 2.5 Turbo Pro on the AI/ML API
 //! (`klingai/v2.5-turbo/pro/text-to-video`), and pays for it at most once. Blocking, with four dependencies.
 //!
-//! The types are the stages, the verbs of [`Client`] are the arrows:
+//! Each method of [`Client`] takes a request one stage further:
 //!
 //! ```text
 //! VideoRequest --create--> GenerationId --status / watch / wait--> Status::Completed(Video) --open / download--> file
 //! ```
 //!
-//! [`generate`](Client::generate) is [`create`](Client::create) and [`wait`](Client::wait):
+//! [`generate`](Client::generate) is [`create`](Client::create) followed by [`wait`](Client::wait):
 //!
 //! ```
-//! # let folder = tempfile::tempdir().unwrap();
-//! # let path = folder.path().join("raccoon.mp4");
 //! use kling::VideoRequest;
 //! use kling::emulator::Emulator;
 //!
-//! // With a key in the environment: let client = kling::Client::from_env()?;
+//! // With an API key: let client = kling::Client::from_env()?;
 //! let emulator = Emulator::start();
 //! let client = emulator.client();
+//! let path = std::env::temp_dir().join(format!("raccoon-{}.mp4", std::process::id()));
 //!
 //! let video = client.generate(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"))?;
 //! let bytes = client.download(&video, &path)?;
-//! assert_eq!(std::fs::metadata(&path).unwrap().len(), bytes);
-//! # Ok::<(), kling::Error>(())
+//! assert_eq!(std::fs::metadata(&path)?.len(), bytes);
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`generate_all`](Client::generate_all) does the same for many, on one thread. In a build script,
-//! [`build_script`](build_script()) generates an asset once, for everybody; elsewhere, [`asset::ensure`] makes sure
-//! that a file is there.
+//! There is more than that one way in:
 //!
-//! # What can go wrong, and what is promised
+//! - [`Client::generate_all`] runs many generations on one thread.
+//! - [`Watch::updates`] and [`Batch::updates`] yield everything that happens, to show progress or to stop a wait.
+//! - [`build_script`](build_script()) generates an asset once, for everybody who builds the package.
+//! - [`asset::ensure`] does the same outside of build scripts.
 //!
-//! - A create is never sent twice unless the first was certainly not accepted; otherwise it comes back as
-//!   [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
-//! - Every error of a [`Client`] after a create has the [`GenerationId`]: [`Error::generation_id`].
-//! - A poll that fails is a missed poll, not a failed generation; one deadline bounds the wait ([`Poll`]).
-//! - A video file is whole or absent: [`Client::download`], and [`save`] to show progress on the way.
-//! - The host of the file never receives the key, and no error shows it.
+//! # Terms
+//!
+//! - A *create request* starts a generation. It is the only request that costs money.
+//! - A *poll* is one request for the status of a generation. A *missed poll* is one that failed for a transient reason,
+//!   such as a lost connection; it is retried at the next interval.
+//! - A generation is *in flight* from its creation until it has finished.
+//! - An *asset* is a generated file that a program needs. Its *receipt*, a file beside it, records what was requested
+//!   and generated.
+//! - A *rehearsal* is a run against the emulator, offline and for free.
+//!
+//! # Promises
+//!
+//! - A create request is retried only if the service certainly did not accept it. If the outcome is unknown, it fails
+//!   with [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
+//! - Every error of a [`Client`] after the create request carries the id: [`Error::generation_id`].
+//! - A missed poll does not end a wait. One deadline bounds the wait: [`Poll::max_wait`].
+//! - A video file is complete or absent: see [`Client::download`], and [`save`](save()).
+//! - The host of the file never receives the API key, and no error contains the key.
 //!
 //! # Features
 //!
 //! - `rustls` (default): TLS with Mozilla's root certificates.
-//! - `native-tls`: TLS and root certificates of the operating system; wins over `rustls`.
-//! - `platform-verifier`: rustls, trusting what the operating system trusts.
+//! - `native-tls`: TLS and root certificates of the operating system. Takes precedence over `rustls`.
+//! - `platform-verifier`: rustls with the certificates that the operating system trusts, such as a company's own.
 //! - `socks-proxy`: SOCKS proxies.
-//! - `emulator`: a stand-in for the service, for tests and rehearsals. It adds no package.
+//! - `emulator`: an emulator of the service, for tests and rehearsals. Adds no dependency.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -52,6 +65,7 @@ mod api;
 pub mod asset;
 mod batch;
 mod builder;
+mod charged;
 mod client;
 mod create;
 mod download;
@@ -72,15 +86,21 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod stream;
+mod ticks;
+mod timeouts;
+mod update;
 mod url;
 mod watch;
 mod wire;
+mod worker;
 
 pub use api::Endpoint;
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};
 pub use builder::ClientBuilder;
+pub use charged::Charged;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Result};
@@ -89,6 +109,10 @@ pub use poll::Poll;
 pub use recover::Recovery;
 pub use request::{AspectRatio, Seconds, VideoRequest};
 pub use save::save;
+pub use stream::{BatchUpdates, WatchUpdates};
+pub use ticks::Ticks;
+pub use timeouts::Timeouts;
+pub use update::Update;
 pub use watch::Watch;
 
 #[cfg(doctest)]

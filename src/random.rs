@@ -1,13 +1,13 @@
-//! Chance without a dependency: std seeds each hasher from the operating system's random numbers.
+//! Random numbers without a dependency, from the seeds that std gives its hashers.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// 64 bits that differ from call to call, thread to thread and process to process. Not for secrets.
+/// Returns 64 bits that differ in each call, thread and process. Not suitable for secrets.
 pub(crate) fn bits() -> u64 {
     RandomState::new().hash_one(())
 }
 
-/// A number from 0 up to, and without, 1.
+/// Returns a number from 0 (inclusive) to 1 (exclusive).
 pub(crate) fn fraction() -> f64 {
     (bits() >> 11) as f64 / (1_u64 << 53) as f64
 }
@@ -17,9 +17,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chance_does_not_repeat_itself() {
-        let drawn: std::collections::HashSet<u64> = (0..1000).map(|_| bits()).collect();
-        assert_eq!(drawn.len(), 1000);
+    fn random_numbers_do_not_repeat() {
+        let numbers: std::collections::HashSet<u64> = (0..1000).map(|_| bits()).collect();
+        assert_eq!(numbers.len(), 1000);
         assert!((0..1000).map(|_| fraction()).all(|f| (0.0..1.0).contains(&f)));
     }
 }

@@ -59,7 +59,7 @@ fn search(api: &Api, client_request_id: &str) -> Result<Recovery> {
         }
         offset += page.step();
         // The service allows 200 requests a minute: one every 300 ms.
-        thread::sleep(api.timeouts().retry_delay * 3 / 10);
+        thread::sleep(api.retry_delay() * 3 / 10);
     }
     Err(api.invalid_logs("pagination never ends"))
 }
@@ -105,7 +105,7 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
             Err(failed) => failed,
         };
         attempts += 1;
-        let base = api.timeouts().retry_delay;
+        let base = api.retry_delay();
         let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
         match delay.filter(|_| failed.class == RetryClass::Transient) {
             Some(delay) => thread::sleep(delay),

@@ -1,4 +1,4 @@
-//! The question: what to generate, and what is refused before a byte is sent.
+//! Request types, and the validation that runs before anything is sent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// The model that this library is for.
+/// The default model.
 pub(crate) const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
 
-/// Fields that have a setter, which [`VideoRequest::param`] may not shadow.
+/// The fields with a setter, which [`VideoRequest::param`] must not set as well.
 const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "negative_prompt", "cfg_scale"];
 
-/// A video to be generated: a prompt, and what else the model can be told.
+/// A request for a video: a prompt and optional generation parameters.
 ///
-/// What is not set is not sent, so that the service's own default applies. The request is checked when it is sent;
-/// a refusal costs nothing.
+/// Unset fields are left out of the request, so the service's defaults apply. The request is validated when it is sent;
+/// a request that fails validation is never sent and costs nothing.
 ///
-/// Its serialised form is the body of the service's create call, field by field.
+/// The serialized form is the body of the service's create request, field by field.
 ///
 /// # Example
 ///
@@ -63,9 +63,9 @@ pub struct VideoRequest {
 }
 
 impl VideoRequest {
-    /// A request for a video of what the prompt describes: the scene, the subject, the action.
+    /// Creates a request with this prompt, which describes the scene, the subject and the action.
     ///
-    /// A prompt of white space alone is refused when the request is sent.
+    /// A prompt that is empty or only white space is rejected when the request is sent.
     pub fn new(prompt: impl Into<String>) -> Self {
         VideoRequest {
             model: MODEL.to_owned(),
@@ -79,43 +79,43 @@ impl VideoRequest {
         }
     }
 
-    /// Sets the shape of the picture. The service does not document its default.
+    /// Sets the aspect ratio of the video. The service does not document its default.
     pub fn aspect_ratio(mut self, ratio: AspectRatio) -> Self {
         self.aspect_ratio = Some(ratio);
         self
     }
 
-    /// Sets the length of the video. The service defaults to 5 s (its description of June 2026).
+    /// Sets the length of the video. The service defaults to 5 s (as of its June 2026 description).
     pub fn duration(mut self, seconds: Seconds) -> Self {
         self.duration = Some(seconds);
         self
     }
 
-    /// Describes what the video should not show. Not sent unless it is set.
+    /// Sets a description of what the video should not show. By default none is sent.
     pub fn negative_prompt(mut self, text: impl Into<String>) -> Self {
         self.negative_prompt = Some(text.into());
         self
     }
 
-    /// Sets how closely the model sticks to the prompt (classifier-free guidance): 0 is freely, 1 is closely. The
+    /// Sets how closely the model follows the prompt (classifier-free guidance), from 0 (freely) to 1 (closely). The
     /// service does not document its default.
     ///
-    /// A value outside 0 to 1, or one that is no number, is refused when the request is sent.
+    /// Values outside 0 to 1, and NaN, are rejected when the request is sent.
     pub fn cfg_scale(mut self, scale: f64) -> Self {
         self.cfg_scale = Some(scale);
         self
     }
 
-    /// Names another model of the service. Defaults to `klingai/v2.5-turbo/pro/text-to-video`.
+    /// Sets the model. Defaults to `klingai/v2.5-turbo/pro/text-to-video`.
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = model.into();
         self
     }
 
-    /// Sets a field of the body that has no setter here, for sibling models and newer editions of the service.
+    /// Sets a field of the request body that has no setter, for other models and newer versions of the service.
     ///
-    /// A field that has a setter is refused when the request is sent, whether or not the setter was used: two ways to
-    /// say one thing would let them disagree.
+    /// A field that has a setter is rejected when the request is sent, whether or not the setter was called. Otherwise
+    /// the two values could contradict each other.
     ///
     /// # Example
     ///
@@ -130,31 +130,34 @@ impl VideoRequest {
         self
     }
 
-    /// Sets the `X-Client-Request-Id` under which the service logs the create, so that it can be looked up if its
-    /// answer is lost. Defaults to a random one, which [`Error::OutcomeUnknown`] tells.
+    /// Sets the `X-Client-Request-Id` under which the service logs the create request. With this id, a request whose
+    /// response was lost can be looked up by [`Client::recover`](crate::Client::recover).
     ///
-    /// 1 to 128 characters of `A-Z a-z 0-9 . _ : -`; the service drops any other silently, so any other is refused
-    /// when the request is sent. Use an id for one create only: it is all that tells two rows of the logs apart.
+    /// An id consists of 1 to 128 characters of `A-Z a-z 0-9 . _ : -`. Any other is rejected when the request is sent,
+    /// because the service would drop it silently. Use each id for one request only: it is all that distinguishes two
+    /// requests in the logs.
+    ///
+    /// Defaults to a random id, which [`Error::OutcomeUnknown`] reports.
     pub fn client_request_id(mut self, id: impl Into<String>) -> Self {
         self.client_request_id = Some(id.into());
         self
     }
 
-    /// What the service would refuse, or silently drop, is refused here for nothing.
+    /// Rejects requests that the service would refuse or silently alter.
     pub(crate) fn validate(&self) -> Result<()> {
         if self.prompt.trim().is_empty() {
-            return Err(refused("prompt", "it is empty: say what the video shows"));
+            return Err(invalid("prompt", "must not be empty; describe what the video shows"));
         }
         if self.model.trim().is_empty() {
-            return Err(refused("model", "it is empty"));
+            return Err(invalid("model", "must not be empty"));
         }
         if let Some(scale) = self.cfg_scale
             && !(0.0..=1.0).contains(&scale)
         {
-            return Err(refused("cfg_scale", format!("{scale} is not between 0 and 1")));
+            return Err(invalid("cfg_scale", format!("must be between 0 and 1, not {scale}")));
         }
         if let Some(name) = self.params.keys().find(|name| OWN_FIELDS.contains(&name.as_str())) {
-            return Err(refused(name.as_str(), "it has a setter of its own: use that instead of `param`"));
+            return Err(invalid(name.as_str(), "use the dedicated setter instead of `param`"));
         }
         if let Some(id) = &self.client_request_id {
             check_client_request_id(id)?;
@@ -171,25 +174,28 @@ impl VideoRequest {
     }
 }
 
-/// The alphabet of the service's tracing documents of August 2026.
+/// Checks a client request id against the alphabet that the service accepts (as of its August 2026 documentation).
 pub(crate) fn check_client_request_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
     if (1..=128).contains(&id.len()) && id.chars().all(allowed) {
         return Ok(());
     }
-    Err(refused("client request id", format!("{id:?} is not 1 to 128 characters of A-Z a-z 0-9 . _ : -")))
+    Err(invalid("client request id", format!("must be 1 to 128 characters of A-Z a-z 0-9 . _ : -, not {id:?}")))
 }
 
-/// The refusal of a client request id that another request of the same batch has.
+/// Returns the error for a client request id that another request of the same batch has.
 pub(crate) fn duplicate_client_request_id() -> Error {
-    refused("client request id", "another request of this batch has it, and the logs could not tell the two apart")
+    invalid(
+        "client request id",
+        "must be unique within a batch; the logs could not distinguish two requests with the same id",
+    )
 }
 
-fn refused(field: &str, reason: impl Into<String>) -> Error {
+fn invalid(field: &str, reason: impl Into<String>) -> Error {
     Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
 }
 
-/// The shape of the picture. Parses from and prints as `16:9`, `9:16`, `1:1`.
+/// The aspect ratio of a video. Parses from and prints as `16:9`, `9:16`, `1:1`.
 ///
 /// # Example
 ///
@@ -233,12 +239,12 @@ impl FromStr for AspectRatio {
 
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] for anything but `16:9`, `9:16` and `1:1`.
+    /// [`Error::InvalidRequest`] for any text except `16:9`, `9:16` and `1:1`.
     fn from_str(text: &str) -> Result<Self> {
         [AspectRatio::Landscape, AspectRatio::Portrait, AspectRatio::Square]
             .into_iter()
             .find(|ratio| ratio.as_str() == text)
-            .ok_or_else(|| refused("aspect_ratio", format!("{text:?} is none of 16:9, 9:16, 1:1")))
+            .ok_or_else(|| invalid("aspect_ratio", format!("must be 16:9, 9:16 or 1:1, not {text:?}")))
     }
 }
 
@@ -257,7 +263,7 @@ impl Serialize for AspectRatio {
 ///
 /// let seconds: Seconds = "10".parse()?;
 /// assert_eq!(seconds, Seconds::Ten);
-/// assert_eq!("7".parse::<Seconds>().unwrap_err().to_string(), "invalid duration: \"7\" is none of 5, 10 (seconds)");
+/// assert_eq!("7".parse::<Seconds>().unwrap_err().to_string(), "invalid duration: must be 5 or 10 (seconds), not \"7\"");
 /// # Ok::<(), kling::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -289,18 +295,18 @@ impl FromStr for Seconds {
 
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] for anything but `5` and `10`.
+    /// [`Error::InvalidRequest`] for any text except `5` and `10`.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "5" => Ok(Seconds::Five),
             "10" => Ok(Seconds::Ten),
-            _ => Err(refused("duration", format!("{text:?} is none of 5, 10 (seconds)"))),
+            _ => Err(invalid("duration", format!("must be 5 or 10 (seconds), not {text:?}"))),
         }
     }
 }
 
 impl Serialize for Seconds {
-    /// The schema wants the integer, though the service's own sample sends a string.
+    // The schema requires an integer, although the service's own sample sends a string.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.as_u8())
     }
@@ -310,42 +316,38 @@ impl Serialize for Seconds {
 mod tests {
     use super::*;
 
-    fn refusal(request: VideoRequest) -> String {
-        request.validate().unwrap_err().to_string()
-    }
-
     #[test]
-    fn what_is_not_set_is_not_sent() {
+    fn unset_fields_are_not_sent() {
         let body = serde_json::to_string(&VideoRequest::new("a fox").client_request_id("fox-1")).unwrap();
         assert_eq!(body, r#"{"model":"klingai/v2.5-turbo/pro/text-to-video","prompt":"a fox"}"#);
     }
 
     #[test]
-    fn a_request_that_would_be_refused_is_refused_here() {
+    fn validate_rejects_requests_that_the_service_would_refuse() {
         let fox = || VideoRequest::new("a fox");
         let table = [
-            (VideoRequest::new(""), "invalid prompt: it is empty: say what the video shows"),
-            (VideoRequest::new(" \n"), "invalid prompt: it is empty: say what the video shows"),
-            (fox().model(""), "invalid model: it is empty"),
-            (fox().cfg_scale(1.01), "invalid cfg_scale: 1.01 is not between 0 and 1"),
-            (fox().cfg_scale(-0.1), "invalid cfg_scale: -0.1 is not between 0 and 1"),
-            (fox().cfg_scale(f64::NAN), "invalid cfg_scale: NaN is not between 0 and 1"),
-            (fox().cfg_scale(f64::INFINITY), "invalid cfg_scale: inf is not between 0 and 1"),
-            (fox().param("duration", 5), "invalid duration: it has a setter of its own: use that instead of `param`"),
+            (VideoRequest::new(""), "invalid prompt: must not be empty; describe what the video shows"),
+            (VideoRequest::new(" \n"), "invalid prompt: must not be empty; describe what the video shows"),
+            (fox().model(""), "invalid model: must not be empty"),
+            (fox().cfg_scale(1.01), "invalid cfg_scale: must be between 0 and 1, not 1.01"),
+            (fox().cfg_scale(-0.1), "invalid cfg_scale: must be between 0 and 1, not -0.1"),
+            (fox().cfg_scale(f64::NAN), "invalid cfg_scale: must be between 0 and 1, not NaN"),
+            (fox().cfg_scale(f64::INFINITY), "invalid cfg_scale: must be between 0 and 1, not inf"),
+            (fox().param("duration", 5), "invalid duration: use the dedicated setter instead of `param`"),
             (
                 fox().client_request_id("a b"),
-                "invalid client request id: \"a b\" is not 1 to 128 characters of A-Z a-z 0-9 . _ : -",
+                "invalid client request id: must be 1 to 128 characters of A-Z a-z 0-9 . _ : -, not \"a b\"",
             ),
         ];
         for (request, message) in table {
-            assert_eq!(refusal(request), message);
+            assert_eq!(request.validate().unwrap_err().to_string(), message);
         }
         assert!(fox().client_request_id("").validate().is_err());
         assert!(fox().client_request_id("x".repeat(129)).validate().is_err());
     }
 
     #[test]
-    fn the_edges_of_what_is_allowed_are_allowed() {
+    fn validate_accepts_the_limits() {
         let fox = || VideoRequest::new("a fox");
         for request in [
             fox().cfg_scale(0.0),

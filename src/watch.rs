@@ -1,21 +1,26 @@
-//! An iterator over the status updates of one generation, which sleeps between polls.
+//! Waiting for one generation: an iterator that polls, and sleeps between polls.
 
 use std::fmt;
-use std::thread;
+use std::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
 use crate::api::{Api, StatusResponse};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Status, Video};
+use crate::generation::{GenerationId, Status};
 use crate::poll::{self, Poll};
 use crate::retry::{FailedAttempt, RetryClass};
+use crate::ticks::Source;
+use crate::update::Update;
 
 /// An iterator over the statuses of one generation, returned by [`Client::watch`](crate::Client::watch).
 ///
 /// Each item is the response to one poll; the thread sleeps between polls. A *missed poll*, one that failed for a
 /// transient reason, is not yielded: it is retried at the next interval. The last item is a finished status, or the
-/// error that ended the wait. To stop earlier, stop iterating: the generation keeps running, and can be watched again
-/// by its id.
+/// error that ended the wait. To see missed polls as well, or to stop a wait between polls, use
+/// [`updates`](Watch::updates).
+///
+/// If you stop iterating, the generation keeps running, and can be watched again by its id.
+#[must_use = "a watch does nothing unless it is iterated"]
 pub struct Watch {
     api: Api,
     id: GenerationId,
@@ -31,13 +36,12 @@ pub struct Watch {
     last_error: Option<Box<Error>>,
 }
 
-/// The next step, and when it is due.
-#[derive(Clone, Copy)]
+/// The next step.
 enum Next {
     Poll(Instant),
-    /// Report that the deadline has passed.
-    TimeOut(Instant),
-    /// The last item has been returned.
+    /// Yield the last update.
+    Finish(Box<Update>),
+    /// The last update has been yielded.
     Done,
 }
 
@@ -57,21 +61,14 @@ impl Watch {
         }
     }
 
-    pub(crate) fn id(&self) -> &GenerationId {
+    /// Returns the id of the generation.
+    pub fn id(&self) -> &GenerationId {
         &self.id
     }
 
     /// Returns the last status that was not a finished one.
     pub(crate) fn last_status(&self) -> Option<&Status> {
         self.last_status.as_ref()
-    }
-
-    /// Returns when the next step is due, or `None` after the last one.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        match self.next {
-            Next::Poll(due) | Next::TimeOut(due) => Some(due),
-            Next::Done => None,
-        }
     }
 
     /// Starts the clock of the wait, unless it runs already.
@@ -94,56 +91,59 @@ impl Watch {
     }
 
     /// Ends the wait at the next step, without another poll.
-    pub(crate) fn time_out(&mut self, now: Instant) {
-        self.next = Next::TimeOut(now);
-    }
-
-    /// Takes the next step without sleeping. Returns `None` for a missed poll.
-    pub(crate) fn step(&mut self) -> Option<Result<Status>> {
-        match self.next {
-            Next::Poll(_) => self.poll(),
-            Next::TimeOut(_) => {
-                self.next = Next::Done;
-                Some(Err(self.deadline_exceeded()))
-            }
-            Next::Done => None,
+    pub(crate) fn time_out(&mut self) {
+        if matches!(self.next, Next::Poll(_)) {
+            self.next = Next::Finish(Box::new(Update::Finished(Err(self.deadline_exceeded()))));
         }
     }
 
-    /// Polls once, also past the deadline: that this thread was busy when the poll was due is no reason to give up a
-    /// generation that may have finished long ago.
-    fn poll(&mut self) -> Option<Result<Status>> {
+    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give up
+    /// a generation that may have finished long ago.
+    fn poll(&mut self, due: Instant) -> Update {
         let sent = Instant::now();
         let started = *self.started.get_or_insert(sent);
+        let elapsed = due.saturating_duration_since(started);
         let timeout = self.poll.timeout(sent - started, self.api.timeouts().poll);
         self.poll_count = self.poll_count.saturating_add(1);
         let response = self.api.status(&self.id, Some(timeout));
         let now = Instant::now();
-        let (item, retry_after) = match response {
-            Ok(StatusResponse { status, retry_after }) => {
-                if status.is_finished() {
-                    self.next = Next::Done;
-                    return Some(Ok(status));
-                }
-                self.not_found_since = None;
-                self.last_status = Some(status.clone());
-                self.last_error = None;
-                (Some(Ok(status)), retry_after)
+        let (update, retry_after) = match response {
+            Ok(StatusResponse { status, retry_after }) => (self.on_status(status), retry_after),
+            Err(FailedAttempt { error, class, .. }) if self.is_fatal(class, now) => {
+                self.next = Next::Done;
+                let was_seen = self.last_status.is_some();
+                return Update::Finished(Err(match class {
+                    RetryClass::NotFound if !was_seen => error.or_unknown(&self.id),
+                    _ => error.or_unfinished(&self.id),
+                }));
             }
-            Err(FailedAttempt { error, class, retry_after }) => {
-                if self.is_fatal(class, now) {
-                    self.next = Next::Done;
-                    return Some(Err(error.or_unfinished(&self.id)));
-                }
-                self.last_error = Some(Box::new(error));
-                (None, retry_after)
+            Err(FailedAttempt { error, retry_after, .. }) => {
+                self.last_error = Some(Box::new(error.duplicate()));
+                (Update::Missed(error), retry_after)
             }
         };
-        self.next = match self.poll.next_delay(now - started, retry_after) {
-            Some(delay) => Next::Poll(now + delay),
-            None => Next::TimeOut(now),
+        if let Next::Poll(_) = self.next {
+            match self.poll.next_delay(elapsed + (now - sent), retry_after) {
+                Some(delay) => self.next = Next::Poll(now + delay),
+                None => self.time_out(),
+            }
+        }
+        update
+    }
+
+    fn on_status(&mut self, status: Status) -> Update {
+        self.not_found_since = None;
+        self.last_error = None;
+        let outcome = match &status {
+            Status::Completed(video) => Some(Ok(video.clone())),
+            Status::Failed(failure) => Some(Err(Error::Failed { id: self.id.clone(), failure: failure.clone() })),
+            _ => None,
         };
-        item
+        match outcome {
+            Some(outcome) => self.next = Next::Finish(Box::new(Update::Finished(outcome))),
+            None => self.last_status = Some(status.clone()),
+        }
+        Update::Status(status)
     }
 
     /// Counts a failed poll, and returns `true` if it ends the wait.
@@ -157,14 +157,37 @@ impl Watch {
         poll::is_fatal(class, not_found_for, self.missing_urls)
     }
 
-    fn deadline_exceeded(&mut self) -> Error {
+    fn deadline_exceeded(&self) -> Error {
         let error = Error::DeadlineExceeded {
             max_wait: self.poll.max_wait,
             poll_count: self.poll_count,
-            last_status: self.last_status.take().map(|status| status.to_string()),
-            source: self.last_error.take(),
+            last_status: self.last_status.as_ref().map(ToString::to_string),
+            source: self.last_error.as_ref().map(|error| Box::new(error.duplicate())),
         };
         error.or_unfinished(&self.id)
+    }
+}
+
+impl Source for Watch {
+    type Item = Update;
+
+    fn due(&mut self) -> Option<Instant> {
+        match self.next {
+            Next::Poll(due) => Some(due),
+            Next::Finish(_) => Some(Instant::now()),
+            Next::Done => None,
+        }
+    }
+
+    fn step(&mut self) -> Option<Update> {
+        match &self.next {
+            Next::Poll(due) => Some(self.poll(*due)),
+            Next::Finish(_) => match std::mem::replace(&mut self.next, Next::Done) {
+                Next::Finish(update) => Some(*update),
+                Next::Poll(_) | Next::Done => None,
+            },
+            Next::Done => None,
+        }
     }
 }
 
@@ -173,15 +196,18 @@ impl Iterator for Watch {
 
     fn next(&mut self) -> Option<Result<Status>> {
         loop {
-            thread::sleep(self.due()?.saturating_duration_since(Instant::now()));
-            if let Some(item) = self.step() {
-                return Some(item);
+            match self.next_item()? {
+                Update::Status(status) => return Some(Ok(status)),
+                // The status that finished it has been yielded.
+                Update::Finished(Ok(_) | Err(Error::Failed { .. })) => {}
+                Update::Finished(Err(error)) => return Some(Err(error)),
+                _ => {}
             }
         }
     }
 }
 
-impl std::iter::FusedIterator for Watch {}
+impl FusedIterator for Watch {}
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,15 +216,5 @@ impl fmt::Debug for Watch {
             .field("poll", &self.poll)
             .field("poll_count", &self.poll_count)
             .finish()
-    }
-}
-
-/// Returns the result of the wait that an update ends, or `None` if the wait continues.
-pub(crate) fn outcome(id: &GenerationId, update: Result<Status>) -> Option<Result<Video>> {
-    match update {
-        Ok(Status::Completed(video)) => Some(Ok(video)),
-        Ok(Status::Failed(failure)) => Some(Err(Error::Failed { id: id.clone(), failure })),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
     }
 }

@@ -139,13 +139,15 @@ fn failure(error: Option<&RawValue>) -> Failure {
         message: Box<RawValue>,
     }
     let Some(error) = error else {
-        return Failure { name: None, message: "the service gave no reason".to_owned() };
+        return Failure { status: "error".to_owned(), name: None, message: "the service gave no reason".to_owned() };
     };
     match parse_object::<Reason>(error.get().as_bytes()) {
-        Ok(Reason { name, message }) => {
-            Failure { name: name.0.map(|name| excerpt(name.as_bytes())), message: text(&message) }
-        }
-        Err(_) => Failure { name: None, message: text(error) },
+        Ok(Reason { name, message }) => Failure {
+            status: "error".to_owned(),
+            name: name.0.map(|name| excerpt(name.as_bytes())),
+            message: text(&message),
+        },
+        Err(_) => Failure { status: "error".to_owned(), name: None, message: text(error) },
     }
 }
 

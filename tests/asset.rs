@@ -134,7 +134,7 @@ fn a_completed_generation_is_not_paid_for_again_if_it_fails_later() {
     let emulator = Emulator::builder().status_of(0, fails_later).start();
     let (_folder, fox_asset) = campfire();
     generate(&fox_asset, &emulator).unwrap();
-    generate(&owl_at(&fox_asset), &emulator).unwrap();
+    generate(&Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten)), &emulator).unwrap();
     for _ in 0..3 {
         let error = generate(&fox_asset, &emulator).unwrap_err();
         assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());

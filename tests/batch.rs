@@ -1,29 +1,29 @@
-//! Many generations on one thread.
+//! Batches: many generations on one thread.
 
 mod support;
 
 use std::collections::BTreeMap;
 
 use kling::emulator::{Emulator, Step};
-use kling::{Batch, Error, Poll, Result, Status, Video, VideoRequest};
+use kling::{Batch, Error, Poll, Result, Status, Update, Video, VideoRequest};
 use support::{accepted, cause, fox, millis};
 
-fn foxes(many: usize) -> Vec<VideoRequest> {
-    (0..many).map(|n| VideoRequest::new(format!("Fox number {n}"))).collect()
+fn foxes(count: usize) -> Vec<VideoRequest> {
+    (0..count).map(|n| VideoRequest::new(format!("Fox number {n}"))).collect()
 }
 
-/// The outcomes by index; each index has exactly one.
+/// Returns the outcomes by index. Fails if an index has more than one.
 #[track_caller]
 fn outcomes(batch: Batch) -> BTreeMap<usize, Result<Video>> {
     let mut outcomes = BTreeMap::new();
     for (index, outcome) in batch {
-        assert!(outcomes.insert(index, outcome).is_none(), "{index} ended twice");
+        assert!(outcomes.insert(index, outcome).is_none(), "two items for {index}");
     }
     outcomes
 }
 
 #[test]
-fn items_come_in_the_order_of_completion() {
+fn items_are_in_the_order_of_completion() {
     let emulator = Emulator::builder()
         .status_of(0, vec![Step::Generating; 40])
         .status_of(1, [])
@@ -34,25 +34,24 @@ fn items_come_in_the_order_of_completion() {
 }
 
 #[test]
-fn in_flight_bounds_what_is_created_and_unfinished() {
-    for most in [1, 3, 8] {
+fn max_in_flight_bounds_the_unfinished_generations() {
+    for max in [1, 3, 8] {
         let emulator = Emulator::start();
-        let mut batch = emulator.client().generate_all(&foxes(8)).max_in_flight(most);
-        let mut ended = 0;
-        while let Some((_, outcome)) = batch.next() {
-            outcome.unwrap();
-            assert!(emulator.creates().len() <= ended + most, "{most}: {} after {ended}", emulator.creates().len());
-            ended += 1;
-            assert_eq!(batch.len(), 8 - ended);
+        let mut batch = emulator.client().generate_all(&foxes(8)).max_in_flight(max);
+        for finished in 0..8 {
+            batch.next().unwrap().1.unwrap();
+            assert!(emulator.creates().len() <= finished + max, "{max}: {} at {finished}", emulator.creates().len());
+            assert_eq!(batch.len(), 7 - finished);
         }
-        assert_eq!((ended, emulator.creates().len()), (8, 8));
+        assert!(batch.next().is_none());
+        assert_eq!(emulator.creates().len(), 8);
     }
-    // None at all would never end.
+    // A batch that may create nothing would never end: 0 counts as 1.
     assert_eq!(Emulator::start().client().generate_all(&foxes(2)).max_in_flight(0).count(), 2);
 }
 
 #[test]
-fn four_are_in_flight_unless_it_is_said() {
+fn four_generations_are_in_flight_by_default() {
     let emulator = Emulator::builder().status_of(0, vec![Step::Queued; 3]).status(vec![Step::Queued; 999]).start();
     let mut batch = emulator.client().generate_all(&foxes(9));
     assert_eq!(batch.next().unwrap().0, 0);
@@ -62,7 +61,7 @@ fn four_are_in_flight_unless_it_is_said() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_told_before_anything_is_paid_for() {
+fn invalid_requests_are_reported_before_anything_is_sent() {
     let emulator = Emulator::start();
     let mut requests = foxes(4);
     requests[1] = VideoRequest::new(" ");
@@ -70,44 +69,62 @@ fn what_cannot_be_sent_is_told_before_anything_is_paid_for() {
     requests[3] = fox().client_request_id("fox-1");
     let mut batch = emulator.client().generate_all(&requests).max_in_flight(1);
     for (index, field) in [(1, "prompt"), (3, "client request id")] {
-        let (found, outcome) = batch.next().unwrap();
-        assert!(matches!(outcome, Err(Error::InvalidRequest { field: said, .. }) if said == field), "{index}");
-        assert_eq!((found, emulator.connections()), (index, 0));
+        let (found_index, outcome) = batch.next().unwrap();
+        assert!(matches!(outcome, Err(Error::InvalidRequest { field: found, .. }) if found == field), "{index}");
+        assert_eq!((found_index, emulator.connections()), (index, 0));
     }
     assert_eq!(batch.filter(|(_, outcome)| outcome.is_ok()).count(), 2);
 }
 
 #[test]
-fn a_thread_that_comes_late_costs_no_generation_its_result() {
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Queued, Step::Http(503)]).start();
-    let poll = Poll { interval: millis(5), max_wait: millis(500) };
+fn polls_that_a_busy_thread_sends_late_are_not_counted_as_too_late() {
+    let emulator = Emulator::builder().status_of(0, [Step::Queued]).status([Step::Queued, Step::Http(503)]).start();
+    // The second generation is created and polled for the first time within one interval.
+    let poll = Poll { interval: millis(50), max_wait: millis(1000) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let mut batch = client.generate_all(&foxes(2));
     assert_eq!(batch.next().unwrap().0, 0);
-    // Busy with the first one until long after the deadline.
-    std::thread::sleep(millis(600));
-    let (_, outcome) = batch.next().unwrap();
-    outcome.unwrap();
+    // The thread is busy until after the deadline.
+    std::thread::sleep(millis(1100));
+    batch.next().unwrap().1.unwrap();
 }
 
 #[test]
-fn the_next_create_waits_as_long_as_the_last_one_was_told_to() {
-    let emulator = Emulator::builder()
-        .create([Step::Queued, Step::http_retry_after(429, "86400")])
-        .status(vec![Step::Queued; 3])
-        .start();
-    let mut batch = emulator.client().generate_all(&foxes(9));
-    let (index, outcome) = batch.next().unwrap();
-    assert!(matches!(outcome, Err(Error::Refused { status: 429, .. })), "{outcome:?}");
-    assert_eq!((index, batch.next().unwrap().0), (1, 0));
-    assert_eq!(emulator.creates().len(), 2);
+fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
+    let emulator = Emulator::builder().create([Step::http_retry_after(429, "86400")]).start();
+    let mut updates = emulator.client().generate_all(&foxes(2)).updates().tick(millis(1));
+    let refused = updates.by_ref().flatten().nth(1);
+    assert!(matches!(refused, Some((0, Update::Finished(Err(Error::Refused { status: 429, .. }))))), "{refused:?}");
+    assert!(updates.next().unwrap().is_none(), "the second request is not sent at once");
+    assert_eq!(emulator.creates().len(), 1);
 }
 
 #[test]
-fn one_that_fails_costs_no_other_its_result() {
+fn a_full_account_holds_create_requests_back_until_a_generation_has_finished() {
+    let emulator = Emulator::builder().max_concurrent(2).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(8)).max_in_flight(4));
+    assert_eq!(outcomes.len(), 8);
+    assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
+    // Each generation that has finished makes room for one: at most one request is refused for each.
+    assert_eq!(accepted(&emulator), 8);
+    assert!(emulator.creates().len() <= 16, "{} create requests", emulator.creates().len());
+}
+
+#[test]
+fn a_429_is_retried_until_no_other_generation_is_in_flight() {
+    // The first two 429s are not counted as attempts: other generations are in flight.
+    let create = [vec![Step::Queued; 2], vec![Step::Http(429); 4]].concat();
+    let emulator = Emulator::builder().create(create).start();
+    let outcomes = outcomes(emulator.client().generate_all(&foxes(3)));
+    assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((emulator.creates().len(), accepted(&emulator)), (7, 3));
+}
+
+#[test]
+fn failures_do_not_affect_other_generations() {
     let emulator = Emulator::builder()
         .create([Step::Queued, Step::Close, Step::Http(400), Step::Queued, Step::Http(429), Step::Queued])
-        // The accepted ones, in order: requests 0, 1 (whose answer was lost), 3, 4, 5, 7, 8.
+        // The accepted requests, in order: 0, 1 (its response is lost), 3, 4, 5, 7, 8.
         .status_of(2, [Step::failed("moderated")])
         .status_of(3, [Step::Http(401)])
         .status_of(4, [Step::Html(502), Step::Truncate(3), Step::Queued])
@@ -132,7 +149,7 @@ fn one_that_fails_costs_no_other_its_result() {
 }
 
 #[test]
-fn a_third_with_faults_leaves_two_thirds_untouched() {
+fn faults_of_every_third_generation_do_not_affect_the_others() {
     let mut builder = Emulator::builder();
     for n in (0..60).step_by(3) {
         let steps = [vec![Step::failed("x")], vec![Step::Http(403)], vec![Step::Reset; 3], vec![Step::Body(vec![]); 9]];
@@ -150,7 +167,7 @@ fn a_third_with_faults_leaves_two_thirds_untouched() {
 }
 
 #[test]
-fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
+fn a_429_delays_create_requests_but_not_polls() {
     let emulator = Emulator::builder().create([Step::Queued, Step::http_retry_after(429, "60")]).start();
     let mut batch = emulator.client().generate_all(&foxes(3));
     let (index, outcome) = batch.next().unwrap();
@@ -158,29 +175,30 @@ fn a_429_on_create_slows_the_creating_down_and_not_the_polling() {
     assert_eq!(
         (emulator.creates().len(), batch.progress().to_create),
         (2, 2),
-        "the second create waits for its minute"
+        "the second create request waits for a minute"
     );
 }
 
 #[test]
-fn a_create_is_sent_at_most_three_times() {
+fn create_requests_are_sent_at_most_three_times() {
     let emulator = Emulator::builder().create(vec![Step::Http(429); 5]).start();
     let outcomes = outcomes(emulator.client().generate_all(&foxes(2)));
     assert!(matches!(outcomes[&0], Err(Error::Refused { status: 429, .. })));
-    assert!(outcomes[&1].is_ok(), "its third try is accepted");
+    assert!(outcomes[&1].is_ok(), "its third attempt is accepted");
     assert_eq!(emulator.creates().len(), 6);
 }
 
 #[test]
-fn each_generation_has_its_own_pause_and_deadline() {
+fn each_generation_has_its_own_delay_and_deadline() {
     let emulator = Emulator::builder()
         .status_of(0, [Step::http_retry_after(429, "60")])
         .status_of(1, vec![Step::Generating; 1000])
         .start();
-    let poll = Poll { interval: millis(2), max_wait: millis(40) };
+    // Long enough for three polls on a busy machine, and too short for a thousand.
+    let poll = Poll { interval: millis(2), max_wait: millis(800) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let outcomes = outcomes(client.generate_all(&foxes(3)));
-    // Its one pause was cut to the deadline, and its script has ended.
+    // Its delay was shortened to the deadline, and the second poll returns `completed`.
     assert!(outcomes[&0].is_ok());
     assert!(matches!(cause(outcomes[&1].as_ref().unwrap_err()), Error::DeadlineExceeded { .. }));
     assert!(outcomes[&2].is_ok());
@@ -190,7 +208,7 @@ fn each_generation_has_its_own_pause_and_deadline() {
 }
 
 #[test]
-fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
+fn unfinished_generations_can_be_waited_for_elsewhere() {
     let emulator = Emulator::builder().status_of(1, vec![]).status(vec![Step::Generating; 50]).start();
     let client = emulator.client();
     let mut batch = client.generate_all(&foxes(9)).max_in_flight(3);
@@ -200,7 +218,7 @@ fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
     drop(batch);
     let created = emulator.creates().len();
 
-    // Another process would read the ids from a file.
+    // As another process would, with the ids from a file.
     let other = emulator.client();
     let outcomes = outcomes(other.wait_all(left.clone()));
     assert!(outcomes.iter().all(|(index, outcome)| outcome.as_ref().unwrap().id == left[*index]));
@@ -208,7 +226,7 @@ fn what_is_left_after_leaving_early_can_be_waited_for_elsewhere() {
 }
 
 #[test]
-fn progress_can_be_read_between_items() {
+fn progress_and_statuses_can_be_read_between_items() {
     let emulator = Emulator::builder()
         .status_of(0, vec![Step::Queued; 3])
         .status_of(1, vec![Step::Generating; 999])
@@ -226,7 +244,7 @@ fn progress_can_be_read_between_items() {
 }
 
 #[test]
-fn a_thousand_wait_on_one_thread_and_one_connection() {
+fn a_thousand_generations_are_polled_on_one_connection() {
     let emulator = Emulator::start();
     let client = emulator.client();
     let ids: Vec<_> = foxes(1000).iter().map(|fox| client.create(fox).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What goes over the wire, and what never does.
+//! What is sent over the wire, and what must never be.
 
 mod support;
 
@@ -6,26 +6,26 @@ use std::fs;
 
 use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{
-    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Seconds, Status,
-    Usage, Video, VideoRequest, Watch,
+    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Recovery, Seconds,
+    Status, Usage, Video, VideoRequest, Watch,
 };
 use serde_json::json;
 use support::{fox, millis, names, only_id};
 
 const KEY: &str = "canary-3f9a51c0";
 
-/// A client with a key that can be searched for.
+/// Returns a client with a key that can be searched for.
 fn client_with_canary(emulator: &Emulator) -> Client {
     let poll = Poll { interval: millis(5), ..Poll::default() };
     Client::builder(KEY).base_url(emulator.base_url()).poll(poll).build().unwrap()
 }
 
-fn shows_the_key(asked: &RecordedRequest) -> bool {
-    format!("{asked:?}").contains(KEY)
+fn contains_the_key(request: &RecordedRequest) -> bool {
+    format!("{request:?}").contains(KEY)
 }
 
 #[test]
-fn a_create_is_the_body_of_the_contract_with_the_key_and_an_id() {
+fn create_requests_are_as_documented() {
     let emulator = Emulator::start();
     let request = VideoRequest::new("A fox in the snow")
         .aspect_ratio(AspectRatio::Square)
@@ -57,7 +57,7 @@ fn a_create_is_the_body_of_the_contract_with_the_key_and_an_id() {
 }
 
 #[test]
-fn every_try_of_a_create_has_an_id_of_its_own() {
+fn each_attempt_of_a_create_request_has_a_new_client_request_id() {
     let emulator = Emulator::builder().create([Step::Http(429), Step::Http(429)]).start();
     emulator.client().create(&fox()).unwrap();
     let ids: std::collections::HashSet<_> =
@@ -66,16 +66,17 @@ fn every_try_of_a_create_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_create_under_an_id_of_the_callers_is_not_sent_again_once_it_was_answered() {
-    // The logs may show the try that was refused before they show the one that was accepted.
+fn create_requests_with_the_callers_id_are_retried_under_the_same_id() {
     let emulator = Emulator::builder().create([Step::Http(429)]).start();
-    let error = emulator.client().create(&fox().client_request_id("fox-1")).unwrap_err();
-    assert!(matches!(error, Error::Refused { status: 429, .. }), "{error:?}");
-    assert_eq!(emulator.creates().len(), 1);
+    let client = emulator.client();
+    let id = client.create(&fox().client_request_id("fox-1")).unwrap();
+    assert!(emulator.creates().iter().all(|create| create.header("x-client-request-id") == Some("fox-1")));
+    assert_eq!(emulator.creates().len(), 2);
+    assert_eq!(client.recover("fox-1").unwrap(), Recovery::Found(id));
 }
 
 #[test]
-fn an_id_is_encoded_in_the_query() {
+fn ids_are_percent_encoded_in_the_query() {
     let emulator = Emulator::start();
     let id = client_with_canary(&emulator).generate(&fox()).unwrap().id;
     assert!(id.as_str().contains(':') && id.as_str().contains('/'));
@@ -87,7 +88,7 @@ fn an_id_is_encoded_in_the_query() {
 }
 
 #[test]
-fn both_paths_make_the_same_video() {
+fn both_endpoints_generate_the_same_video() {
     for (endpoint, path) in
         [(Endpoint::Vendor, "/v2/generate/video/kling/generation"), (Endpoint::Universal, "/v2/video/generations")]
     {
@@ -102,7 +103,7 @@ fn both_paths_make_the_same_video() {
 }
 
 #[test]
-fn the_key_never_reaches_the_host_of_the_file_nor_where_a_redirect_leads() {
+fn the_key_is_never_sent_to_the_file_host_or_to_a_redirect() {
     let elsewhere = Emulator::start();
     let file_elsewhere = elsewhere.client().generate(&fox()).unwrap().url;
     let before = elsewhere.connections();
@@ -114,30 +115,30 @@ fn the_key_never_reaches_the_host_of_the_file_nor_where_a_redirect_leads() {
 
     let id = client.create(&fox()).unwrap();
     client.wait(&id).unwrap_err();
-    assert_eq!(elsewhere.connections(), before, "an answer of the API is not redirected");
+    assert_eq!(elsewhere.connections(), before, "redirects of the API are not followed");
 
     let video = client.wait(&id).unwrap();
     client.open(&video).unwrap();
-    assert_eq!(elsewhere.files().len(), 1, "a file may be");
-    assert!(emulator.polls().iter().all(shows_the_key));
+    assert_eq!(elsewhere.files().len(), 1, "redirects of a file are followed");
+    assert!(emulator.polls().iter().all(contains_the_key));
     assert_eq!(emulator.files().len(), 1);
-    assert!(!emulator.files().iter().chain(&elsewhere.files()).any(shows_the_key));
+    assert!(!emulator.files().iter().chain(&elsewhere.files()).any(contains_the_key));
 
     let emulator = Emulator::builder().create([Step::Redirect(307, elsewhere.base_url())]).start();
     client_with_canary(&emulator).create(&fox()).unwrap_err();
-    assert_eq!(elsewhere.connections(), before, "a create is not redirected");
+    assert_eq!(elsewhere.connections(), before, "redirects of a create request are not followed");
 }
 
 #[test]
-fn the_key_and_the_signature_of_a_file_are_shown_nowhere() {
+fn the_key_and_the_signature_of_a_file_are_never_printed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fox.mp4");
-    let mut shown = Vec::new();
-    let mut show = |text: String| shown.push(text);
+    let mut printed = Vec::new();
+    let mut print = |text: String| printed.push(text);
 
-    show(format!("{:?}", Client::builder(KEY)));
-    show(format!("{:?}", Client::builder(format!("{KEY}\n")).build().unwrap_err()));
-    show(format!("{:?}", Client::builder(KEY).base_url(format!("https://user:{KEY}@h")).build().unwrap_err()));
+    print(format!("{:?}", Client::builder(KEY)));
+    print(format!("{:?}", Client::builder(format!("{KEY}\n")).build().unwrap_err()));
+    print(format!("{:?}", Client::builder(KEY).base_url(format!("https://user:{KEY}@h")).build().unwrap_err()));
 
     let emulator = Emulator::builder()
         .create([Step::Http(401), Step::Close])
@@ -145,42 +146,42 @@ fn the_key_and_the_signature_of_a_file_are_shown_nowhere() {
         .file([Step::Http(400), Step::Html(200), Step::Close])
         .start();
     let client = client_with_canary(&emulator);
-    show(format!("{client:?}"));
+    print(format!("{client:?}"));
     for _ in 0..2 {
         let error = client.create(&fox()).unwrap_err();
-        show(format!("{error} {error:?}"));
+        print(format!("{error} {error:?}"));
     }
     let id = client.create(&fox()).unwrap();
     let watch = client.watch(&id);
-    show(format!("{watch:?}"));
-    show(format!("{:?}", client.wait(&id).unwrap_err()));
+    print(format!("{watch:?}"));
+    print(format!("{:?}", client.wait(&id).unwrap_err()));
     let video = client.wait(&id).unwrap();
     assert!(video.url.contains("?signature=rehearsal"));
-    show(format!("{video:?} {:?}", Status::Completed(video.clone())));
+    print(format!("{video:?} {:?}", Status::Completed(video.clone())));
     for _ in 0..2 {
-        show(format!("{:?}", client.download(&video, &path).unwrap_err()));
+        print(format!("{:?}", client.download(&video, &path).unwrap_err()));
     }
-    show(format!("{:?}", client.open(&video).unwrap()));
+    print(format!("{:?}", client.open(&video).unwrap()));
     client.download(&video, &path).unwrap();
     assert_eq!(names(folder.path()), ["fox.mp4"]);
-    show(String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
+    print(String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
 
-    for text in shown {
+    for text in printed {
         assert!(!text.contains(KEY) && !text.contains("signature"), "{text}");
     }
 }
 
 #[test]
-fn a_key_that_a_gateway_sends_back_is_hidden() {
-    let page = Step::Body(format!("<pre>Authorization: Bearer {KEY}</pre>").into_bytes());
+fn a_key_in_a_response_is_masked() {
+    let page = Step::body(format!("<pre>Authorization: Bearer {KEY}</pre>"));
     let emulator = Emulator::builder().create([page]).start();
     let error = client_with_canary(&emulator).create(&fox()).unwrap_err();
-    let shown = format!("{error:?}");
-    assert!(shown.contains("<pre>Authorization: Bearer ***************</pre>"), "{shown}");
+    let printed = format!("{error:?}");
+    assert!(printed.contains("<pre>Authorization: Bearer ***************</pre>"), "{printed}");
 }
 
 #[test]
-fn polls_share_one_connection_and_a_create_has_its_own() {
+fn polls_share_a_connection_and_create_requests_have_their_own() {
     let emulator = Emulator::script(vec![Step::Generating; 1000]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
@@ -198,19 +199,19 @@ fn polls_share_one_connection_and_a_create_has_its_own() {
 }
 
 #[test]
-fn a_watch_gives_every_answer_and_then_ends() {
+fn a_watch_yields_every_status_and_then_ends() {
     let emulator = Emulator::script([Step::Queued, Step::Html(502), Step::other_status("waiting")]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
     let mut watch = client.watch(&id);
-    let words: Vec<String> = watch.by_ref().map(|update| update.unwrap().to_string()).collect();
-    assert_eq!(words, ["queued", "waiting", "completed"]);
+    let statuses: Vec<String> = watch.by_ref().map(|update| update.unwrap().to_string()).collect();
+    assert_eq!(statuses, ["queued", "waiting", "completed"]);
     assert!(watch.next().is_none());
     assert_eq!(emulator.polls().len(), 4);
 }
 
 #[test]
-fn a_failed_generation_is_an_answer_of_a_watch_and_an_error_of_a_wait() {
+fn a_failed_generation_is_an_item_of_a_watch_and_an_error_of_a_wait() {
     let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
@@ -220,20 +221,20 @@ fn a_failed_generation_is_an_answer_of_a_watch_and_an_error_of_a_wait() {
 }
 
 #[test]
-fn a_generation_can_be_gone_on_with_by_another_client() {
+fn another_client_can_resume_a_generation() {
     let emulator = Emulator::script(vec![Step::Queued; 1000]);
     let poll = Poll { interval: millis(2), max_wait: millis(20) };
-    let hasty = emulator.client_builder().poll(poll).build().unwrap();
-    let error = hasty.generate(&fox()).unwrap_err();
+    let impatient = emulator.client_builder().poll(poll).build().unwrap();
+    let error = impatient.generate(&fox()).unwrap_err();
     assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
 
-    let written = error.generation_id().unwrap().to_string();
-    let read: GenerationId = written.parse().unwrap();
-    assert!(matches!(emulator.client().status(&read), Ok(Status::Queued)));
+    let stored = error.generation_id().unwrap().to_string();
+    let id: GenerationId = stored.parse().unwrap();
+    assert!(matches!(emulator.client().status(&id), Ok(Status::Queued)));
 }
 
 #[test]
-fn what_is_shared_between_threads_may_be() {
+fn public_types_can_be_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Asset>();
     shared::<Batch>();
@@ -247,5 +248,5 @@ fn what_is_shared_between_threads_may_be() {
     shared::<Video>();
     shared::<VideoRequest>();
     shared::<Watch>();
-    assert!(size_of::<Error>() <= 128, "an error is moved through every Result: {} bytes", size_of::<Error>());
+    assert!(size_of::<Error>() <= 128, "every Result moves an error: {} bytes", size_of::<Error>());
 }

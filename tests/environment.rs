@@ -1,27 +1,24 @@
-//! What is read from the environment: the key, the server, and proxies.
+//! Settings from the environment: the API key, the server, and proxies.
 
 mod support;
 
+use std::env;
 use std::io::{BufRead, BufReader};
 
 use kling::emulator::Emulator;
 use kling::{Client, Error};
-use support::{RawServer, fox, in_a_process_of_its_own, say};
-
-/// Each test function runs its body in a process of its own.
-fn with(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
-    in_a_process_of_its_own(name, environment, &std::env::temp_dir(), body);
-}
+use support::{RawServer, fox, in_child_process, respond};
 
 #[test]
-fn without_a_key_nothing_is_sent() {
-    with("without_a_key_nothing_is_sent", &[("AIML_API_KEY", ""), ("AIML_API_BASE", "http://127.0.0.1:9")], || {
+fn a_missing_key_is_an_error() {
+    let environment = [("AIML_API_KEY", ""), ("AIML_API_BASE", "http://127.0.0.1:9")];
+    in_child_process(&environment, &env::temp_dir(), || {
         assert!(matches!(Client::from_env(), Err(Error::MissingKey)));
     });
 }
 
 #[test]
-fn the_first_key_and_the_first_base_count_and_the_path_of_a_base_does_not() {
+fn the_first_names_are_preferred_and_the_path_of_the_base_is_ignored() {
     let emulator = Emulator::start();
     let base = format!("{}/v1", emulator.base_url());
     let environment = [
@@ -30,16 +27,16 @@ fn the_first_key_and_the_first_base_count_and_the_path_of_a_base_does_not() {
         ("AIML_API_BASE", base.as_str()),
         ("AIMLAPI_API_BASE", "http://127.0.0.1:9"),
     ];
-    with("the_first_key_and_the_first_base_count_and_the_path_of_a_base_does_not", &environment, || {
+    in_child_process(&environment, &env::temp_dir(), || {
         Client::from_env().unwrap().create(&fox()).unwrap();
     });
-    let create = emulator.creates().pop().expect("the child has created");
+    let create = emulator.creates().pop().expect("the child sent a create request");
     assert_eq!(create.header("authorization"), Some("Bearer first-key"));
     assert_eq!(create.target, "/v2/generate/video/kling/generation");
 }
 
 #[test]
-fn the_second_names_count_where_the_first_are_empty() {
+fn the_second_names_are_used_if_the_first_are_empty() {
     let emulator = Emulator::start();
     let base = emulator.base_url();
     let environment = [
@@ -48,28 +45,50 @@ fn the_second_names_count_where_the_first_are_empty() {
         ("AIML_API_BASE", ""),
         ("AIMLAPI_API_BASE", base.as_str()),
     ];
-    with("the_second_names_count_where_the_first_are_empty", &environment, || {
+    in_child_process(&environment, &env::temp_dir(), || {
         Client::from_env().unwrap().create(&fox()).unwrap();
     });
     assert_eq!(emulator.creates()[0].header("authorization"), Some("Bearer second-key"));
 }
 
 #[test]
-fn a_value_that_cannot_be_used_is_refused_and_not_shown() {
+fn an_invalid_key_is_reported_by_its_variable_and_never_printed() {
     let environment = [("AIML_API_KEY", "canary with spaces"), ("AIML_API_BASE", "http://127.0.0.1:9")];
-    with("a_value_that_cannot_be_used_is_refused_and_not_shown", &environment, || {
+    in_child_process(&environment, &env::temp_dir(), || {
         let error = Client::from_env().unwrap_err();
         assert!(matches!(error, Error::InvalidConfig { what: "AIML_API_KEY", .. }), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("canary"));
     });
 }
 
-const DEAD_PROXY: [(&str, &str); 3] =
+#[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn a_proxy_variable_that_cannot_be_read_is_named_and_its_password_is_not_printed() {
+    let unreadable = [
+        ("HTTPS_PROXY", "http://user:canary#ss@127.0.0.1:3128"),
+        ("https_proxy", "http://user:canary/ss@127.0.0.1:3128"),
+        ("ALL_PROXY", "http://127.0.0.1:canary"),
+        ("HTTP_PROXY", "quic://canary@127.0.0.1"),
+        #[cfg(not(feature = "socks-proxy"))]
+        ("all_proxy", "socks5://canary@127.0.0.1:1080"),
+    ];
+    for (variable, value) in unreadable {
+        let environment = [(variable, value), ("KLING_TEST_VARIABLE", variable)];
+        in_child_process(&environment, &env::temp_dir(), || {
+            let variable = env::var("KLING_TEST_VARIABLE").unwrap();
+            let error = Client::new("a-key").unwrap_err();
+            assert!(error.to_string().starts_with(&format!("invalid {variable}: ")), "{error}");
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        });
+    }
+}
+
+const CLOSED_PROXY: [(&str, &str); 3] =
     [("ALL_PROXY", "http://127.0.0.1:9"), ("HTTPS_PROXY", "http://127.0.0.1:9"), ("HTTP_PROXY", "http://127.0.0.1:9")];
 
 #[test]
-fn loopback_never_goes_through_a_proxy() {
-    with("loopback_never_goes_through_a_proxy", &DEAD_PROXY, || {
+fn requests_to_loopback_never_use_a_proxy() {
+    in_child_process(&CLOSED_PROXY, &env::temp_dir(), || {
         let emulator = Emulator::start();
         let client = emulator.client();
         let video = client.generate(&fox()).unwrap();
@@ -78,19 +97,20 @@ fn loopback_never_goes_through_a_proxy() {
 }
 
 #[test]
-fn a_proxy_that_says_no_has_not_sent_the_create() {
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn create_requests_that_a_proxy_refuses_are_not_sent() {
     let proxy = RawServer::start(|mut stream| {
         let mut first = String::new();
         BufReader::new(&stream).read_line(&mut first).unwrap();
         assert_eq!(first, "CONNECT kling.invalid:443 HTTP/1.1\r\n");
-        say(&mut stream, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+        respond(&mut stream, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
     });
     let address = format!("http://127.0.0.1:{}", proxy.port);
-    with("a_proxy_that_says_no_has_not_sent_the_create", &[("HTTPS_PROXY", &address)], || {
+    in_child_process(&[("HTTPS_PROXY", &address)], &env::temp_dir(), || {
         let client = Emulator::start().client_builder().base_url("https://kling.invalid").build().unwrap();
         let error = client.create(&fox()).unwrap_err();
         assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
         assert!(format!("{error:?}").contains("403"), "{error:?}");
     });
-    proxy.has_had(3, "tried three times");
+    proxy.assert_connections(3, "three attempts");
 }

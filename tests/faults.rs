@@ -1,5 +1,4 @@
-//! The table of faults, as far as it is about creating and waiting: a row is a line. The file's column is in
-//! `download.rs`.
+//! The fault table for create and status requests, one row per fault. Faults in file downloads are in `download.rs`.
 
 mod support;
 
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use kling::emulator::{Emulator, Step};
 use kling::{Client, Error, Poll, VideoRequest};
-use support::{RawServer, accepted, cause, closed_port, fox, millis, only_id};
+use support::{RawServer, accepted, cause, closed_port, fox, millis, only_id, timeout_for};
 
 use Step::{
     Close, Completed, Html, Http, Queued, Reset, ResetAfter, ResetUnread, Stall, StallAfter, Throttle, Truncate,
@@ -18,60 +17,49 @@ use Step::{
 
 const README: &str = include_str!("../README.md");
 
-/// How a create ends.
+/// How a create request ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Create {
-    /// With an id, after so many tries.
-    Made(usize),
+    /// With an id, after this many attempts.
+    Created(usize),
+    /// With this HTTP status, after this many attempts.
     Refused(u16, usize),
-    /// Never sent again.
+    /// With an unknown outcome, which ends the attempts.
     Unknown,
 }
-use Create::{Made, Refused, Unknown};
+use Create::{Created, Refused, Unknown};
 
-fn after(status: u16, seconds: &str) -> Step {
-    Step::http_retry_after(status, seconds)
+type Row<T> = (&'static str, Vec<Step>, T);
+
+/// Returns the faults of a response, whatever was requested. Each has the same outcome for all of them.
+fn broken_responses<T: Copy>(outcome: T) -> Vec<Row<T>> {
+    let long_json = format!(r#"{{"id":"x","status":"queued","padding":"{}"}}"#, "x".repeat(1024 * 1024));
+    let faults = [
+        ("closed before a response", vec![Close]),
+        ("reset before a response", vec![Reset]),
+        ("reset before it was read", vec![ResetUnread]),
+        ("no response until the timeout", vec![Stall]),
+        ("the response is throttled", vec![Throttle(millis(20))]),
+        ("the response stalls", vec![StallAfter(10)]),
+        ("truncated", vec![Truncate(10)]),
+        ("truncated before the body", vec![Truncate(0)]),
+        ("reset within the body", vec![ResetAfter(10)]),
+        ("truncated without a length", vec![TruncateWithoutLength(10)]),
+        ("not JSON", vec![Step::body("queued")]),
+        ("empty", vec![Step::body("")]),
+        ("null", vec![Step::body("null")]),
+        ("200,000 nested arrays", vec![Step::body("[".repeat(200_000))]),
+        ("over 1 MiB", vec![Step::body(long_json)]),
+    ];
+    faults.map(|(fault, steps)| (fault, steps, outcome)).into()
 }
 
-fn body(bytes: impl AsRef<[u8]>) -> Step {
-    Step::body(bytes.as_ref())
-}
-
-fn deep() -> Step {
-    body("[".repeat(200_000))
-}
-
-fn huge() -> Step {
-    body(format!(r#"{{"id":"x","status":"queued","padding":"{}"}}"#, "x".repeat(1024 * 1024)))
-}
-
-/// Only what is silent has to be given up on; all else may take its time on a busy machine.
-fn client_timeout(steps: &[Step]) -> Duration {
-    let silent = steps.iter().any(|step| matches!(step, Stall | StallAfter(_) | Throttle(_)));
-    millis(if silent { 250 } else { 5000 })
-}
-
-fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
-    vec![
-        ("closed before an answer", vec![Close], Unknown),
-        ("reset before an answer", vec![Reset], Unknown),
-        ("reset before it was read", vec![ResetUnread], Unknown),
-        ("no answer until the timeout", vec![Stall], Unknown),
-        ("the answer drips", vec![Throttle(millis(20))], Unknown),
-        ("the answer stops", vec![StallAfter(10)], Unknown),
-        ("cut short", vec![Truncate(10)], Unknown),
-        ("cut before the body", vec![Truncate(0)], Unknown),
-        ("reset within the body", vec![ResetAfter(10)], Unknown),
-        ("cut without a length", vec![TruncateWithoutLength(10)], Unknown),
-        ("not JSON", vec![body("queued")], Unknown),
-        ("empty", vec![body("")], Unknown),
-        ("null", vec![body("null")], Unknown),
-        ("invalid UTF-8", vec![body(b"{\"id\":\"\xff\"}")], Unknown),
-        ("200,000 nested arrays", vec![deep()], Unknown),
-        ("without an id", vec![body(r#"{"status":"queued"}"#)], Unknown),
-        ("an id that is none", vec![body(r#"{"id":"a b","status":"queued"}"#)], Unknown),
-        ("the same key twice", vec![body(r#"{"id":"a","id":"b"}"#)], Unknown),
-        ("over 1 MiB", vec![huge()], Unknown),
+fn create_column() -> Vec<Row<Create>> {
+    let rows = [
+        ("invalid UTF-8", vec![Step::body(b"{\"id\":\"\xff\"}")], Unknown),
+        ("without an id", vec![Step::body(r#"{"status":"queued"}"#)], Unknown),
+        ("an invalid id", vec![Step::body(r#"{"id":"a b","status":"queued"}"#)], Unknown),
+        ("the same key twice", vec![Step::body(r#"{"id":"a","id":"b"}"#)], Unknown),
         ("400", vec![Http(400)], Refused(400, 1)),
         ("404", vec![Http(404)], Refused(404, 1)),
         ("413", vec![Http(413)], Refused(413, 1)),
@@ -79,49 +67,50 @@ fn create_column() -> Vec<(&'static str, Vec<Step>, Create)> {
         ("401", vec![Http(401)], Refused(401, 1)),
         ("402", vec![Http(402)], Refused(402, 1)),
         ("403", vec![Http(403)], Refused(403, 1)),
-        ("403 as a page", vec![Html(403)], Refused(403, 1)),
+        ("403 with an HTML page", vec![Html(403)], Refused(403, 1)),
         ("408", vec![Http(408)], Unknown),
         ("409", vec![Http(409)], Unknown),
         ("500", vec![Http(500)], Unknown),
-        ("502 as a gateway's page", vec![Html(502)], Unknown),
+        ("502 with a gateway's page", vec![Html(502)], Unknown),
         ("504", vec![Html(504)], Unknown),
-        ("500 with Retry-After", vec![after(500, "0")], Unknown),
-        ("429 once", vec![Http(429)], Made(2)),
-        ("429 twice", vec![Http(429), after(429, "0")], Made(3)),
-        ("429 for ever", vec![Http(429); 9], Refused(429, 3)),
-        ("503 with Retry-After", vec![after(503, "0")], Made(2)),
-        ("503 with Retry-After for ever", vec![after(503, "0"); 9], Refused(503, 3)),
+        ("500 with Retry-After", vec![Step::http_retry_after(500, "0")], Unknown),
+        ("429 once", vec![Http(429)], Created(2)),
+        ("429 twice", vec![Http(429), Step::http_retry_after(429, "0")], Created(3)),
+        ("429 always", vec![Http(429); 9], Refused(429, 3)),
+        ("503 with Retry-After", vec![Step::http_retry_after(503, "0")], Unknown),
+        ("503, Retry-After 5, as a stock Varnish sends it", vec![Step::http_retry_after(503, "5")], Unknown),
         ("503 without Retry-After", vec![Http(503)], Unknown),
-        ("429, Retry-After 86400", vec![after(429, "86400")], Refused(429, 1)),
-        ("429, Retry-After -1", vec![after(429, "-1")], Made(2)),
-        ("429, Retry-After garbage", vec![after(429, "soon")], Made(2)),
-        ("429, Retry-After a date", vec![after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Made(2)),
-        ("503, Retry-After 86400", vec![after(503, "86400")], Refused(503, 1)),
-        ("503, Retry-After garbage", vec![after(503, "soon")], Unknown),
-        ("503, Retry-After a date", vec![after(503, "Wed, 21 Oct 2026 07:28:00 GMT")], Unknown),
+        ("429, Retry-After 86400", vec![Step::http_retry_after(429, "86400")], Refused(429, 1)),
+        ("429, Retry-After -1", vec![Step::http_retry_after(429, "-1")], Created(2)),
+        ("429, Retry-After garbage", vec![Step::http_retry_after(429, "soon")], Created(2)),
+        ("429, Retry-After a date", vec![Step::http_retry_after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Created(2)),
+        ("503, Retry-After 86400", vec![Step::http_retry_after(503, "86400")], Unknown),
+        ("503, Retry-After garbage", vec![Step::http_retry_after(503, "soon")], Unknown),
+        ("503, Retry-After a date", vec![Step::http_retry_after(503, "Wed, 21 Oct 2026 07:28:00 GMT")], Unknown),
         ("a redirect", vec![Step::redirect(302, "/v2/elsewhere")], Unknown),
-        ("429, and then a lost answer", vec![Http(429), Close], Unknown),
-    ]
+        ("429, then a lost response", vec![Http(429), Close], Unknown),
+    ];
+    [broken_responses(Unknown), rows.into()].concat()
 }
 
 #[test]
-fn creating_ends_as_the_table_says() {
-    for (fault, steps, ends) in create_column() {
-        let emulator = Emulator::builder().create(steps.clone()).client_timeout(client_timeout(&steps)).start();
+fn create_requests_end_as_the_table_says() {
+    for (fault, steps, outcome) in create_column() {
+        let emulator = Emulator::builder().create(steps.clone()).client_timeout(timeout_for(&steps)).start();
         let result = emulator.client().create(&fox());
-        let tries = emulator.creates().len();
+        let attempts = emulator.creates().len();
         assert!(accepted(&emulator) <= 1, "{fault}: paid twice");
-        match (ends, &result) {
-            (Made(expected), Ok(id)) => {
-                assert_eq!((tries, id), (expected, &only_id(&emulator)), "{fault}");
+        match (outcome, &result) {
+            (Created(expected), Ok(id)) => {
+                assert_eq!((attempts, id), (expected, &only_id(&emulator)), "{fault}");
             }
             (Refused(status, expected), Err(Error::Refused { status: found, message, .. })) => {
-                assert_eq!((tries, *found, accepted(&emulator)), (expected, status, 0), "{fault}");
+                assert_eq!((attempts, *found, accepted(&emulator)), (expected, status, 0), "{fault}");
                 assert!(!message.is_empty(), "{fault}");
             }
             (Unknown, Err(Error::OutcomeUnknown { client_request_id, .. })) => {
-                assert_eq!(tries, steps.len(), "{fault}: the create with an unknown outcome was the last one sent");
-                let last = emulator.creates().pop().expect("it was sent");
+                assert_eq!(attempts, steps.len(), "{fault}: retried after an unknown outcome");
+                let last = emulator.creates().pop().expect("a request was sent");
                 assert_eq!(last.header("x-client-request-id"), Some(client_request_id.as_str()), "{fault}");
             }
             _ => panic!("{fault}: {result:?}"),
@@ -130,13 +119,14 @@ fn creating_ends_as_the_table_says() {
 }
 
 #[test]
-fn the_readme_counts_the_faults() {
-    assert!(README.contains(&format!("{} strike the create", create_column().len())), "{}", create_column().len());
-    assert!(README.contains(&format!("{} the status", status_column().len())), "{}", status_column().len());
+fn the_readme_states_the_number_of_rows() {
+    let (create, status) = (create_column().len(), status_column().len());
+    assert!(README.contains(&format!("{create} hit the create request, {status} the status")), "{create}, {status}");
 }
 
 #[test]
-fn what_never_left_is_not_sent_after_three_tries() {
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn create_requests_that_cannot_connect_are_not_sent_in_three_attempts() {
     let emulator = Emulator::builder().client_timeout(millis(100)).start();
     let silent = RawServer::silent();
     let hangs_up = RawServer::start(drop);
@@ -151,60 +141,46 @@ fn what_never_left_is_not_sent_after_three_tries() {
         let error = client.create(&fox()).unwrap_err();
         assert!(matches!(error, Error::NotSent { .. }), "{fault}: {error:?}");
         if let Some(server) = server {
-            server.has_had(3, fault);
+            server.assert_connections(3, fault);
         }
     }
 }
 
 #[test]
-fn tls_that_cannot_be_trusted_is_not_tried_again() {
-    let plain = RawServer::saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn servers_that_do_not_speak_tls_are_not_retried() {
+    let plain = RawServer::responding(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     let base_url = format!("https://127.0.0.1:{}", plain.port);
     let client = Emulator::start().client_builder().base_url(base_url).build().unwrap();
 
     let error = client.create(&fox()).unwrap_err();
     assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
-    plain.has_had(1, "a create is not tried again");
+    plain.assert_connections(1, "the create request is not retried");
 
     let error = client.wait(&"some:id".parse().unwrap()).unwrap_err();
     assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
-    plain.has_had(2, "a wait ends at once");
+    plain.assert_connections(2, "the wait ends at once");
 }
 
 /// How a wait ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wait {
-    /// With the video, at the next turn.
+    /// With the video: the fault is a missed poll, which is retried.
     Miss,
-    /// With the video, after so many polls.
+    /// With the video, after at least this many polls.
     Video(usize),
-    /// With `Unfinished`, after so many polls.
+    /// With `Unfinished`, after this many polls.
     Ends(usize),
-    /// With `Failed`, and this reason.
+    /// With `Failed`, for this reason.
     Fails(&'static str),
 }
 use Wait::{Ends, Fails, Miss, Video};
 
-fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
-    vec![
-        ("closed before an answer", vec![Close], Miss),
-        ("reset before an answer", vec![Reset], Miss),
-        ("reset before it was read", vec![ResetUnread], Miss),
-        ("no answer until the timeout", vec![Stall], Miss),
-        ("the answer drips", vec![Throttle(millis(20))], Miss),
-        ("the answer stops", vec![StallAfter(10)], Miss),
-        ("cut short", vec![Truncate(10)], Miss),
-        ("cut before the body", vec![Truncate(0)], Miss),
-        ("reset within the body", vec![ResetAfter(10)], Miss),
-        ("cut without a length", vec![TruncateWithoutLength(10)], Miss),
-        ("not JSON", vec![body("queued")], Miss),
-        ("empty", vec![body("")], Miss),
-        ("null", vec![body("null")], Miss),
-        ("invalid UTF-8", vec![body(b"{\"status\":\"\xff\"}")], Miss),
-        ("200,000 nested arrays", vec![deep()], Miss),
-        ("without a status", vec![body(r#"{"id":"x"}"#)], Miss),
-        ("the same key twice", vec![body(r#"{"status":"error","status":"error"}"#)], Miss),
-        ("over 1 MiB", vec![huge()], Miss),
+fn status_column() -> Vec<Row<Wait>> {
+    let rows = [
+        ("invalid UTF-8", vec![Step::body(b"{\"status\":\"\xff\"}")], Miss),
+        ("without a status", vec![Step::body(r#"{"id":"x"}"#)], Miss),
+        ("the same key twice", vec![Step::body(r#"{"status":"error","status":"error"}"#)], Miss),
         ("400", vec![Http(400)], Ends(1)),
         ("404 in the first minute", vec![Http(404)], Miss),
         ("413", vec![Http(413)], Ends(1)),
@@ -216,43 +192,48 @@ fn status_column() -> Vec<(&'static str, Vec<Step>, Wait)> {
         ("409", vec![Http(409)], Miss),
         ("425", vec![Http(425)], Miss),
         ("500", vec![Http(500)], Miss),
-        ("502 as a gateway's page", vec![Html(502)], Miss),
-        ("a page with 200", vec![Html(200)], Miss),
+        ("502 with a gateway's page", vec![Html(502)], Miss),
+        ("200 with an HTML page", vec![Html(200)], Miss),
         ("504", vec![Html(504)], Miss),
         ("429", vec![Http(429)], Miss),
-        ("503 with Retry-After", vec![after(503, "0")], Miss),
+        ("503 with Retry-After", vec![Step::http_retry_after(503, "0")], Miss),
         ("503 without Retry-After", vec![Http(503)], Miss),
-        ("429, Retry-After -1", vec![after(429, "-1")], Miss),
-        ("429, Retry-After garbage", vec![after(429, "soon")], Miss),
-        ("429, Retry-After a date", vec![after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Miss),
+        ("429, Retry-After -1", vec![Step::http_retry_after(429, "-1")], Miss),
+        ("429, Retry-After garbage", vec![Step::http_retry_after(429, "soon")], Miss),
+        ("429, Retry-After a date", vec![Step::http_retry_after(429, "Wed, 21 Oct 2026 07:28:00 GMT")], Miss),
         ("a redirect", vec![Step::redirect(302, "/v2/elsewhere")], Ends(1)),
-        ("the word waiting", vec![Step::other_status("waiting")], Miss),
-        ("the word active", vec![Step::other_status("active")], Miss),
-        ("a word nobody knows", vec![Step::other_status("dreaming")], Miss),
+        ("the status waiting", vec![Step::other_status("waiting")], Miss),
+        ("the status active", vec![Step::other_status("active")], Miss),
+        ("an unknown status", vec![Step::other_status("dreaming")], Miss),
         ("completed without a URL", vec![Step::other_status("completed"); 3], Video(4)),
-        ("completed without a URL for ever", vec![Step::other_status("completed"); 9], Ends(4)),
-        ("error null", vec![body(r#"{"status":"error","error":null}"#)], Fails("the service gave no reason")),
-        ("error a string", vec![body(r#"{"status":"error","error":"no"}"#)], Fails("no")),
-        ("error an object", vec![Step::failed("moderated")], Fails("GenerationFailed: moderated")),
-        ("error a number", vec![body(r#"{"status":"error","error":7}"#)], Fails("7")),
+        ("completed without a URL always", vec![Step::other_status("completed"); 9], Ends(4)),
+        (
+            "null as the error",
+            vec![Step::body(r#"{"status":"error","error":null}"#)],
+            Fails("the service gave no reason"),
+        ),
+        ("a string as the error", vec![Step::body(r#"{"status":"error","error":"no"}"#)], Fails("no")),
+        ("an object as the error", vec![Step::failed("moderated")], Fails("GenerationFailed: moderated")),
+        ("a number as the error", vec![Step::body(r#"{"status":"error","error":7}"#)], Fails("7")),
         (
             "nine faults in a row",
-            vec![Close, Reset, Html(502), Truncate(3), body(""), Http(429), Http(404), Queued, ResetUnread],
+            vec![Close, Reset, Html(502), Truncate(3), Step::body(""), Http(429), Http(404), Queued, ResetUnread],
             Video(10),
         ),
-    ]
+    ];
+    [broken_responses(Miss), rows.into()].concat()
 }
 
 #[test]
-fn waiting_ends_as_the_table_says() {
-    for (fault, steps, ends) in status_column() {
-        let emulator = Emulator::builder().client_timeout(client_timeout(&steps)).status(steps).start();
+fn waits_end_as_the_table_says() {
+    for (fault, steps, outcome) in status_column() {
+        let emulator = Emulator::builder().client_timeout(timeout_for(&steps)).status(steps).start();
         let client = emulator.client();
         let id = client.create(&fox()).expect(fault);
         let result = client.wait(&id);
         let polls = emulator.polls().len();
-        match (ends, &result) {
-            // A machine that is busy may miss the patience of 100 ms once more: a missed poll is a missed poll.
+        match (outcome, &result) {
+            // On a busy machine, more polls than the faulty one may time out: any number may be missed.
             (Miss, Ok(video)) => assert!(polls >= 2 && video.id == id, "{fault}: {polls} polls"),
             (Video(expected), Ok(_)) => assert!(polls >= expected, "{fault}: {polls} polls"),
             (Ends(expected), Err(error @ Error::Unfinished { .. })) => {
@@ -268,7 +249,8 @@ fn waiting_ends_as_the_table_says() {
 }
 
 #[test]
-fn a_connection_that_cannot_be_made_is_a_missed_poll_until_the_deadline() {
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn polls_that_cannot_connect_are_missed_until_the_deadline() {
     let emulator = Emulator::builder().client_timeout(millis(50)).start();
     let silent = RawServer::silent();
     let table = [
@@ -285,20 +267,39 @@ fn a_connection_that_cannot_be_made_is_a_missed_poll_until_the_deadline() {
 }
 
 #[test]
-fn a_retry_after_lengthens_the_pause_and_never_moves_the_deadline() {
-    let emulator = Emulator::script([after(429, "86400"), Queued]);
-    let poll = Poll { interval: millis(1), max_wait: millis(300) };
+fn retry_after_lengthens_the_interval_but_not_the_deadline() {
+    let emulator = Emulator::script([Step::http_retry_after(429, "86400"), Queued]);
+    let poll = Poll { interval: millis(1), max_wait: millis(500) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let error = client.generate(&fox()).unwrap_err();
-    // The second poll falls on the deadline.
+    // The second poll is sent at the deadline.
     assert_eq!(emulator.polls().len(), 2);
     assert!(matches!(cause(&error), Error::DeadlineExceeded { poll_count: 2, .. }), "{error:?}");
 }
 
 #[test]
-fn a_lost_answer_keeps_the_first_kib_of_what_came() {
+fn retry_after_is_honored_in_every_response_to_a_poll() {
+    let poll = Poll { interval: millis(1), max_wait: millis(500) };
+    for response in [
+        &b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 34\r\n\r\n{\"id\":\"a:b\",\"status\":\"generating\"}"
+            [..],
+        b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let server = RawServer::responding(response);
+        let base_url = format!("http://127.0.0.1:{}", server.port);
+        let client = Emulator::start().client_builder().base_url(base_url).poll(poll).build().unwrap();
+        let error = client.wait(&"a:b".parse().unwrap()).unwrap_err();
+        let polled_twice = matches!(cause(&error), Error::DeadlineExceeded { poll_count: 2, .. });
+        assert!(polled_twice, "{}: {error:?}", response.escape_ascii());
+    }
+}
+
+#[test]
+fn an_unexpected_response_is_reported_with_its_first_kib() {
     let long = "x".repeat(5000);
-    let emulator = Emulator::builder().create([body(&long)]).start();
+    let emulator = Emulator::builder().create([Step::body(long.as_str())]).start();
     let error = emulator.client().create(&fox()).unwrap_err();
     match cause(&error) {
         Error::UnexpectedResponse { status: 200, body, source: Some(_), .. } => assert_eq!(*body, long[..1024]),
@@ -307,7 +308,7 @@ fn a_lost_answer_keeps_the_first_kib_of_what_came() {
 }
 
 #[test]
-fn a_request_that_is_refused_here_is_never_sent() {
+fn invalid_requests_are_not_sent() {
     let emulator = Emulator::start();
     for request in
         [VideoRequest::new(" "), fox().cfg_scale(2.0), fox().param("prompt", "x"), fox().client_request_id("ä")]
@@ -319,36 +320,32 @@ fn a_request_that_is_refused_here_is_never_sent() {
 }
 
 #[test]
-fn a_client_that_would_be_unsafe_is_not_built() {
+fn clients_with_unsafe_settings_are_not_built() {
+    const KEY: &str = "invalid API key: must be non-empty visible ASCII without spaces or line breaks";
     let table = [
-        (
-            Client::builder("key\n"),
-            "invalid API key: it is empty, or holds a space, a line break or a character beyond ASCII",
-        ),
-        (
-            Client::builder("clé"),
-            "invalid API key: it is empty, or holds a space, a line break or a character beyond ASCII",
-        ),
-        (
-            Client::builder(""),
-            "invalid API key: it is empty, or holds a space, a line break or a character beyond ASCII",
-        ),
+        (Client::builder("key\n"), KEY),
+        (Client::builder("clé"), KEY),
+        (Client::builder(""), KEY),
         (
             Client::builder("key").base_url("http://api.example"),
-            "invalid base URL: it is not https (http is for loopback alone)",
+            "invalid base URL: must use https (http is allowed only for loopback)",
         ),
         (
             Client::builder("key").base_url("https://user:word@api.example"),
-            "invalid base URL: it holds a user name or a password",
+            "invalid base URL: must not contain a user name or password",
         ),
-        (Client::builder("key").base_url("api.example"), "invalid base URL: it has to begin with https://"),
+        (Client::builder("key").base_url("api.example"), "invalid base URL: must start with https://"),
         (
             Client::builder("key").user_agent("a\r\nb: c"),
-            "invalid user agent: it is empty, or holds more than visible ASCII and single spaces",
+            "invalid user agent: must be non-empty visible ASCII and single spaces",
         ),
         (
             Client::builder("key").poll(Poll { interval: millis(0), ..Poll::default() }),
-            "invalid poll interval: it is zero: the service would be asked without a pause",
+            "invalid poll interval: must be greater than zero",
+        ),
+        (
+            Client::builder("key").poll(Poll { max_wait: Duration::MAX, ..Poll::default() }),
+            "invalid poll max_wait: must be at most one year",
         ),
     ];
     for (builder, message) in table {
@@ -367,70 +364,49 @@ fn a_failed_generation_stays_failed() {
 }
 
 #[test]
-fn a_script_that_has_ended_completes() {
+fn the_emulator_completes_after_the_end_of_a_script() {
     let emulator = Emulator::builder().create([Completed]).status([]).file([Completed]).start();
     assert!(emulator.client().generate(&fox()).is_ok());
     assert_eq!(emulator.polls().len(), 1);
 }
 
 #[test]
-fn the_deadline_bounds_a_poll_that_gets_no_answer() {
-    // The client alone would wait for an hour.
+fn the_deadline_bounds_a_poll_without_a_response() {
+    // The client's own timeout is an hour.
     let emulator = Emulator::builder().status(vec![Stall; 99]).client_timeout(Duration::from_secs(3600)).start();
     let poll = Poll { interval: millis(1), max_wait: millis(20) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
     let (send, receive) = mpsc::channel();
     thread::spawn(move || drop(send.send(client.generate(&fox()))));
-    let error = receive.recv_timeout(Duration::from_secs(60)).expect("it never hangs").unwrap_err();
+    let error = receive.recv_timeout(Duration::from_secs(60)).expect("the wait ends").unwrap_err();
     assert!(matches!(cause(&error), Error::DeadlineExceeded { source: Some(_), .. }), "{error:?}");
 }
 
 #[test]
-fn a_deadline_tells_what_was_heard_last_and_what_failed_last() {
-    let poll = Poll { interval: millis(1), max_wait: millis(30) };
-    let exceeded = |steps: Vec<Step>| {
-        let emulator = Emulator::script(steps);
+fn an_exceeded_deadline_reports_the_last_status_and_the_last_failure() {
+    // Long enough for three polls on a busy machine, and too short for all polls of the script.
+    let poll = Poll { interval: millis(5), max_wait: millis(500) };
+    let exceeded = |last: Step| {
+        let emulator = Emulator::script([vec![Queued, Html(502), Step::Generating], vec![last; 999]].concat());
         let client = emulator.client_builder().poll(poll).build().unwrap();
         match client.generate(&fox()).unwrap_err() {
-            Error::Unfinished { source, .. } => *source,
+            Error::Unfinished { source, .. } => match *source {
+                Error::DeadlineExceeded { last_status, source, .. } => (last_status, source),
+                error => panic!("{error:?}"),
+            },
             error => panic!("{error:?}"),
         }
     };
-    let long = |last: Step| [vec![Queued, Html(502), Step::Generating], vec![last; 999]].concat();
-    let error = exceeded(long(Queued));
-    assert!(
-        matches!(&error, Error::DeadlineExceeded { last_status: Some(word), source: None, .. } if word == "queued")
-    );
-    let error = exceeded(long(Html(502)));
-    assert!(
-        matches!(&error, Error::DeadlineExceeded { last_status: Some(word), source: Some(_), .. } if word == "generating")
-    );
+    let (last_status, failure) = exceeded(Queued);
+    assert_eq!(last_status.as_deref(), Some("queued"));
+    assert!(failure.is_none(), "{failure:?}");
+    let (last_status, failure) = exceeded(Html(502));
+    assert_eq!(last_status.as_deref(), Some("generating"));
+    assert!(failure.is_some());
 }
 
 #[test]
-fn every_answer_to_a_poll_may_ask_for_a_longer_pause() {
-    let poll = Poll { interval: millis(1), max_wait: millis(300) };
-    for answer in [
-        &b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 34\r\n\r\n{\"id\":\"a:b\",\"status\":\"generating\"}"
-            [..],
-        b"HTTP/1.1 200 OK\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 500 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 503 Oh\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n",
-    ] {
-        let server = RawServer::saying(answer);
-        let base_url = format!("http://127.0.0.1:{}", server.port);
-        let client = Emulator::start().client_builder().base_url(base_url).poll(poll).build().unwrap();
-        let error = client.wait(&"a:b".parse().unwrap()).unwrap_err();
-        assert!(
-            matches!(cause(&error), Error::DeadlineExceeded { poll_count: 2, .. }),
-            "{}: {error:?}",
-            answer.escape_ascii()
-        );
-    }
-}
-
-#[test]
-fn one_question_that_fails_keeps_the_id() {
+fn a_single_poll_that_fails_keeps_the_id() {
     let emulator = Emulator::script([Close]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();

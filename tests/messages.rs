@@ -5,7 +5,7 @@ mod support;
 use std::io;
 
 use kling::emulator::{Emulator, Step};
-use kling::{AspectRatio, Client, Error, GenerationId, Poll, Seconds, Video};
+use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
 use support::{closed_port, fox, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -50,7 +50,7 @@ fn unknown_outcomes_name_the_id_to_look_up() {
         (Step::Html(502), "unexpected response with status 502: <html><body><h1>502</h1></body></html>"),
         (
             Step::Truncate(10),
-            "unexpected response with status 201: {\"error\":n\n  caused by: the server closed the connection",
+            "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
         (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: it has no usable id"),
         (
@@ -175,7 +175,8 @@ fn unusable_paths_and_urls_are_named() {
 #[test]
 fn failed_assets_are_counted_and_name_their_path_once() {
     let (one, two) = ("assets/campfire.mp4", "assets/sea.mp4");
-    let not_current = |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned() };
+    let not_current =
+        |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned(), charged: Charged::No };
     let failed = vec![(one.into(), not_current("its request has changed"))];
     assert_prints(
         &Error::AssetsNotMade { failed },
@@ -215,11 +216,11 @@ fn io_errors_say_how_to_resolve_them() {
 #[test]
 fn invalid_values_are_reported_with_what_is_valid() {
     let table = [
-        ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: \"4:3\" is none of 16:9, 9:16, 1:1"),
-        ("7".parse::<Seconds>().unwrap_err(), "invalid duration: \"7\" is none of 5, 10 (seconds)"),
+        ("4:3".parse::<AspectRatio>().unwrap_err(), "invalid aspect_ratio: must be 16:9, 9:16 or 1:1, not \"4:3\""),
+        ("7".parse::<Seconds>().unwrap_err(), "invalid duration: must be 5 or 10 (seconds), not \"7\""),
         (
             "a b".parse::<GenerationId>().unwrap_err(),
-            "invalid generation id: it holds white space or control characters",
+            "invalid generation id: must not contain white space or control characters",
         ),
         (
             Client::new("a b").unwrap_err(),

@@ -1,4 +1,4 @@
-//! A create whose answer was lost is found in the service's logs, or is not taken for what it is not.
+//! Recovering a create request whose response was lost, from the service's logs.
 
 mod support;
 
@@ -9,11 +9,11 @@ use kling::emulator::Emulator;
 use kling::emulator::Step::{self, Close, Html, Http, Queued, Reset, Truncate};
 use kling::{Client, Error, Recovery, Result};
 use serde_json::{Value, json};
-use support::{RawServer, fox, only_id, say};
+use support::{RawServer, cause, fox, only_id, respond};
 
 #[test]
-fn a_create_whose_answer_was_lost_is_found_in_the_logs() {
-    for lost in [Close, Reset, Html(502), Truncate(5), body("")] {
+fn create_requests_whose_response_was_lost_are_found_in_the_logs() {
+    for lost in [Close, Reset, Html(502), Truncate(5), Step::body("")] {
         let emulator = Emulator::builder().create([lost.clone()]).start();
         let client = emulator.client();
         let Err(Error::OutcomeUnknown { client_request_id, .. }) = client.create(&fox()) else { panic!("{lost:?}") };
@@ -24,24 +24,25 @@ fn a_create_whose_answer_was_lost_is_found_in_the_logs() {
 }
 
 #[test]
-fn a_row_that_appears_late_is_first_not_found() {
+fn entries_that_appear_late_are_not_listed_at_first() {
     let emulator = Emulator::builder().logs_lag(2).start();
     let client = emulator.client();
     let id = client.create(&fox().client_request_id("fox-1")).unwrap();
-    let looks: Vec<_> = (0..3).map(|_| client.recover("fox-1").unwrap()).collect();
-    assert_eq!(looks, [NotListed, NotListed, Found(id)]);
+    let lookups: Vec<_> = (0..3).map(|_| client.recover("fox-1").unwrap()).collect();
+    assert_eq!(lookups, [NotListed, NotListed, Found(id)]);
 }
 
 #[test]
-fn a_failed_row_is_told_apart_from_no_row() {
+fn a_recent_failed_entry_does_not_prove_that_nothing_was_charged() {
+    // A gateway may have sent the request on, and that entry appears when its generation has finished.
     let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
     client.create(&fox().client_request_id("fox-1")).unwrap();
-    assert_eq!(client.recover("fox-1").unwrap(), NotCharged);
+    assert_eq!(client.recover("fox-1").unwrap(), NotListed);
 }
 
 #[test]
-fn the_logs_are_read_page_by_page() {
+fn the_logs_are_read_to_the_last_page() {
     let emulator = Emulator::start();
     let client = emulator.client();
     let first = client.create(&fox().client_request_id("fox-0")).unwrap();
@@ -53,45 +54,45 @@ fn the_logs_are_read_page_by_page() {
 }
 
 #[test]
-fn a_look_into_the_logs_is_tried_again() {
+fn lookups_are_retried_and_their_failures_are_unknown_outcomes() {
     let emulator = Emulator::builder().logs([Html(502), Truncate(20), Queued, Http(403)]).start();
     let client = emulator.client();
     let id = client.create(&fox().client_request_id("fox-1")).unwrap();
     assert_eq!(client.recover("fox-1").unwrap(), Found(id));
-    assert!(matches!(client.recover("fox-1"), Err(Error::Refused { status: 403, .. })));
+    let error = client.recover("fox-1").unwrap_err();
+    assert!(matches!(cause(&error), Error::Refused { status: 403, .. }), "{error:?}");
     assert!(matches!(client.recover("no id"), Err(Error::InvalidRequest { .. })));
 
-    let emulator = Emulator::builder().logs(vec![body("{}"); 3]).start();
-    assert!(matches!(emulator.client().recover("fox-1"), Err(Error::UnexpectedResponse { .. })));
+    let emulator = Emulator::builder().logs(vec![Step::body("{}"); 3]).start();
+    let error = emulator.client().recover("fox-1").unwrap_err();
+    assert!(matches!(cause(&error), Error::UnexpectedResponse { .. }), "{error:?}");
 }
 
-fn body(text: &str) -> Step {
-    Step::Body(text.into())
-}
-
-/// A client of a service whose logs are these pages, by their offset. Of all models: one that is spelt otherwise in the
-/// logs would give an empty page.
+/// Returns a client of a service whose logs are these pages, by their offset. Requests that filter by model get an empty
+/// response: if the logs spell the name differently, the page would be empty.
 fn client_of(pages: Vec<(usize, Value)>) -> (RawServer, Client) {
     let server = RawServer::start(move |mut stream| {
         let mut line = String::new();
         let _ = BufReader::new(&stream).read_line(&mut line);
         let target = |offset| format!("GET /v2/logs?period=7d&limit=100&offset={offset} ");
-        let asked = pages.iter().find(|(offset, _)| line.starts_with(&target(*offset)));
-        let answer = asked.map_or(String::new(), |(_, page)| page.to_string());
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-        say(&mut stream, (head + &answer).as_bytes());
+        let requested = pages.iter().find(|(offset, _)| line.starts_with(&target(*offset)));
+        let body = requested.map_or(String::new(), |(_, page)| page.to_string());
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        respond(&mut stream, (head + &body).as_bytes());
     });
     let base_url = format!("http://127.0.0.1:{}", server.port);
     let client = Emulator::start().client_builder().base_url(base_url).build().unwrap();
     (server, client)
 }
 
-fn page(rows: Vec<Value>, has_more: bool) -> Value {
-    json!({ "data": rows, "pagination": { "limit": 100, "offset": 0, "total": 9, "has_more": has_more } })
+fn page(entries: Vec<Value>, has_more: bool) -> Value {
+    json!({ "data": entries, "pagination": { "limit": 100, "offset": 0, "total": 9, "has_more": has_more } })
 }
 
-fn row(client_request_id: &str, status: &str, id: Option<&str>) -> Value {
-    json!({ "client_request_id": client_request_id, "status": status, "inference_id": id })
+/// Returns a log entry that is older than any other one that could still appear.
+fn entry(client_request_id: &str, status: &str, id: Option<&str>) -> Value {
+    let created = "2026-01-01T00:00:00.000Z";
+    json!({ "client_request_id": client_request_id, "status": status, "inference_id": id, "created": created })
 }
 
 fn recovered(pages: Vec<(usize, Value)>) -> Result<Recovery> {
@@ -103,41 +104,47 @@ fn found(id: &str) -> Recovery {
 }
 
 #[test]
-fn a_row_that_exists_counts_more_than_one_that_failed() {
-    // Newest first: a try that failed after one that was accepted, which is what was paid for.
-    let rows = vec![
-        row("fox-1", "failed", Some("b:c")),
-        row("fox-2", "succeeded", None),
-        row("fox-1", "succeeded", Some("a:b")),
-    ];
-    assert_eq!(recovered(vec![(0, page(rows.clone(), false))]).unwrap(), found("a:b"));
-    let pages = vec![(0, page(rows[..2].to_vec(), true)), (2, page(rows[2..].to_vec(), false))];
-    assert_eq!(recovered(pages).unwrap(), found("a:b"));
-    assert_eq!(recovered(vec![(0, page(rows[..2].to_vec(), false))]).unwrap(), NotCharged);
+fn an_old_failed_entry_was_not_charged() {
+    let entries = vec![entry("fox-1", "failed", None)];
+    assert_eq!(recovered(vec![(0, page(entries, false))]).unwrap(), NotCharged);
 }
 
 #[test]
-fn a_row_that_does_not_tell_its_id_is_not_taken_for_no_row() {
+fn an_accepted_entry_is_preferred_to_a_failed_one() {
+    // Newest first: an attempt that failed, after the accepted one, which was paid for.
+    let entries = vec![
+        entry("fox-1", "failed", Some("b:c")),
+        entry("fox-2", "succeeded", None),
+        entry("fox-1", "succeeded", Some("a:b")),
+    ];
+    assert_eq!(recovered(vec![(0, page(entries.clone(), false))]).unwrap(), found("a:b"));
+    let pages = vec![(0, page(entries[..2].to_vec(), true)), (2, page(entries[2..].to_vec(), false))];
+    assert_eq!(recovered(pages).unwrap(), found("a:b"));
+    assert_eq!(recovered(vec![(0, page(entries[..2].to_vec(), false))]).unwrap(), NotCharged);
+}
+
+#[test]
+fn an_accepted_entry_without_a_valid_id_is_an_error() {
     for id in [None, Some(""), Some("a b")] {
-        let error = recovered(vec![(0, page(vec![row("fox-1", "succeeded", id)], false))]).unwrap_err();
-        assert!(matches!(error, Error::UnexpectedResponse { .. }), "{id:?}: {error:?}");
+        let error = recovered(vec![(0, page(vec![entry("fox-1", "succeeded", id)], false))]).unwrap_err();
+        assert!(matches!(cause(&error), Error::UnexpectedResponse { .. }), "{id:?}: {error:?}");
     }
 }
 
 #[test]
-fn a_page_may_be_shorter_than_was_asked_for() {
+fn pages_may_be_shorter_than_requested() {
     let pages = vec![
-        (0, page(vec![row("fox-2", "succeeded", Some("b:c")); 3], true)),
-        (3, page(vec![row("fox-2", "succeeded", Some("b:c")); 50], true)),
-        (53, page(vec![row("fox-1", "succeeded", Some("a:b"))], false)),
+        (0, page(vec![entry("fox-2", "succeeded", Some("b:c")); 3], true)),
+        (3, page(vec![entry("fox-2", "succeeded", Some("b:c")); 50], true)),
+        (53, page(vec![entry("fox-1", "succeeded", Some("a:b"))], false)),
     ];
     assert_eq!(recovered(pages).unwrap(), found("a:b"));
 }
 
 #[test]
-fn logs_without_an_end_are_an_error_and_not_no_row() {
-    // Each page says that there is more.
-    let pages = (0..=1000).map(|n| (n, page(vec![row("fox-2", "failed", None)], true))).collect();
+fn logs_without_an_end_are_an_error() {
+    // Each page reports one more.
+    let pages = (0..=1000).map(|n| (n, page(vec![entry("fox-2", "failed", None)], true))).collect();
     let error = recovered(pages).unwrap_err();
     assert!(format!("{error:?}").contains("pagination never ends"), "{error:?}");
 }

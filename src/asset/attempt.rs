@@ -89,6 +89,11 @@ impl Attempt {
         self.file_sizes.contains(&len)
     }
 
+    /// Returns `true` if an `ended` event with this reason has been recorded.
+    pub(super) fn has_ended(&self, reason: &str) -> bool {
+        self.ended.as_deref() == Some(reason)
+    }
+
     /// Returns `true` if no outcome has been recorded since the last `requested` event.
     pub(super) fn is_open(&self) -> bool {
         self.is_open

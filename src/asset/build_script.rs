@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::advice::{Advice, Remedy};
 use super::job::{check_all, generate_missing};
 use super::state::{Asset, State};
+use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::Result;
 
@@ -144,6 +145,7 @@ fn is_copy(package: &Path) -> bool {
 fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
     let (mut to_pay, mut to_resume) = (0, 0);
     let mut rehearsals = Vec::new();
+    let mut charged = Charged::No;
     let mut stopped = Vec::new();
     for asset in assets {
         let reason = match asset.inspect() {
@@ -158,9 +160,13 @@ fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
                     Remedy::Resume => to_resume += 1,
                     Remedy::Person => {}
                 }
+                charged = charged.max(finding.state.charged());
                 advice.reason(&finding.state)
             }
-            Err(error) => format!("{error:?}"),
+            Err(error) => {
+                charged = charged.max(error.charged());
+                format!("{error:?}")
+            }
         };
         stopped.push((asset, reason));
     }
@@ -178,7 +184,7 @@ fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
     if let (Some(purpose), Some(command)) = (purpose, &refusal.command) {
         reason += &format!("; {purpose}, {command}");
     }
-    Err(first.not_current(reason))
+    Err(first.not_current(reason, charged))
 }
 
 /// Returns the command that generates the assets, from any directory.

@@ -11,12 +11,13 @@ use super::journal::Journal;
 use super::paths::{Locked, create_dir_synced, dedup_by_path};
 use super::receipt::Receipt;
 use super::state::{Asset, Finding, State};
-use crate::batch::{self, Batch};
+use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::generation::{Failure, GenerationId, Video};
+use crate::generation::{GenerationId, Status, Video};
 use crate::recover::Recovery;
 use crate::save::{check_writable, parent_dir, remove_leftovers};
+use crate::update::Update;
 
 /// How many receipts are open and locked at once. Some systems limit a process to 256 open files.
 const MAX_LOCKED: usize = 16;
@@ -94,7 +95,9 @@ fn without_client(asset: &Asset) -> Option<Outcome<'_>> {
     let advice = Advice::new(asset, &finding, &journal);
     match &finding.state {
         State::Current => Some(Outcome { asset, result: Ok(None), rehearsal: advice.rehearsal() }),
-        state @ State::Untracked => Some(Outcome::failed(asset, asset.not_current(advice.reason(state)))),
+        state @ State::Untracked => {
+            Some(Outcome::failed(asset, asset.not_current(advice.reason(state), state.charged())))
+        }
         _ => None,
     }
 }
@@ -140,29 +143,32 @@ fn run(client: &Client, jobs: &mut [Job<'_, '_>], progress: impl Fn(&Asset, &str
         progress(jobs[index].asset, &format!("resuming generation {id}"));
         batch.wait_for(index, id);
     }
-    while let Some(event) = batch.step() {
-        match event {
-            batch::Event::Sending(index, client_request_id) => {
-                if let Err(error) = jobs[index].before_create(client_request_id) {
-                    batch.withdraw();
-                    jobs[index].close(Err(error));
+    let mut updates = batch.updates();
+    while let Some((index, update)) = updates.next() {
+        let job = &mut jobs[index];
+        match update {
+            Update::Sending { client_request_id } => {
+                if let Err(error) = job.before_create(client_request_id) {
+                    updates.withdraw();
+                    job.close(Err(error));
                 }
             }
-            batch::Event::Retrying(index, error) => {
+            Update::Retrying(error) => {
                 // If this fails, the event is appended before the next attempt is sent.
-                let _ = jobs[index].append_refused(error.to_string());
-                progress(jobs[index].asset, "not accepted; the request is sent again");
+                let _ = job.append_refused(error.to_string());
+                progress(job.asset, "not accepted; the request is sent again");
             }
-            batch::Event::Created(index, id) => {
+            Update::Created(id) => {
                 // The generation is paid for: it is waited for even if the disk is full.
-                let _ = jobs[index].append_created(&id);
-                progress(jobs[index].asset, &format!("created generation {id}"));
+                let _ = job.append_created(&id);
+                progress(job.asset, &format!("created generation {id}"));
             }
-            batch::Event::Polled(index) => jobs[index].report_status(&batch, index, &progress),
-            batch::Event::Finished(index, result) => {
-                jobs[index].flush_pending();
-                progress(jobs[index].asset, if result.is_ok() { "downloading" } else { "failed" });
-                jobs[index].on_outcome(result);
+            Update::Status(status) => job.report_status(&status, &progress),
+            Update::Missed(_) => {}
+            Update::Finished(result) => {
+                job.flush_pending();
+                progress(job.asset, if result.is_ok() { "downloading" } else { "failed" });
+                job.on_outcome(result);
             }
         }
     }
@@ -242,10 +248,10 @@ impl<'a, 'c> Job<'a, 'c> {
             }
             state @ State::Unknown { client_request_id: None } => {
                 let id = self.journal.torn.as_ref().and_then(|torn| torn.client_request_id.clone());
-                let source = self.asset.not_current(self.advice().reason(&state));
+                let source = self.asset.not_current(self.advice().reason(&state), state.charged());
                 Err(unknown(id.unwrap_or_else(|| "(lost)".to_owned()), source))
             }
-            state @ State::Untracked => Err(self.asset.not_current(self.advice().reason(&state))),
+            state @ State::Untracked => Err(self.asset.not_current(self.advice().reason(&state), state.charged())),
         }
     }
 
@@ -254,7 +260,8 @@ impl<'a, 'c> Job<'a, 'c> {
         let (Some(index), Some(attempt)) = (index, self.attempt()) else { return Ok(()) };
         let (server, here) = (attempt.server(), self.client.base_url());
         if server != here {
-            return Err(self.asset.not_current(self.advice().other_server(server, here)));
+            let charged = if attempt.stage() == Stage::Requested { Charged::Perhaps } else { Charged::Yes };
+            return Err(self.asset.not_current(self.advice().other_server(server, here), charged));
         }
         if index + 1 < self.journal.attempts.len() { self.append_requested() } else { Ok(()) }
     }
@@ -297,6 +304,13 @@ impl<'a, 'c> Job<'a, 'c> {
         self.append(Event::Refused(Reason::new(&self.client_request_id, reason)))
     }
 
+    /// Records that the generation ended and may have been charged, unless the receipt says so already.
+    fn append_ended(&mut self, reason: String) -> Result<()> {
+        let is_recorded = self.attempt().is_some_and(|attempt| attempt.has_ended(&reason));
+        let event = Event::Ended(Reason::new(&self.client_request_id, reason));
+        if is_recorded { Ok(()) } else { self.append(event) }
+    }
+
     /// Appends an event, after one that could not be appended before. The outcome of a create request is kept until it
     /// can be.
     fn append(&mut self, event: Event) -> Result<()> {
@@ -319,11 +333,11 @@ impl<'a, 'c> Job<'a, 'c> {
         }
     }
 
-    fn report_status(&mut self, batch: &Batch, index: usize, progress: impl Fn(&Asset, &str)) {
-        let Some(status) = batch.status(index).map(ToString::to_string) else { return };
-        if status != self.last_reported {
-            progress(self.asset, &status);
-            self.last_reported = status;
+    fn report_status(&mut self, status: &Status, progress: impl Fn(&Asset, &str)) {
+        let text = status.to_string();
+        if !status.is_finished() && text != self.last_reported {
+            progress(self.asset, &text);
+            self.last_reported = text;
         }
     }
 
@@ -368,39 +382,33 @@ impl<'a, 'c> Job<'a, 'c> {
             }
             Error::Failed { ref id, ref failure } => {
                 let reason = failure.to_string();
-                let stage = self.attempt().map(Attempt::stage);
-                let was_completed = matches!(stage, Some(Stage::Completed(_)));
+                let was_completed = matches!(self.attempt().map(Attempt::stage), Some(Stage::Completed(_)));
                 // If an event cannot be appended, the next run polls again.
-                if is_free(failure) && !was_completed {
-                    let _ = self.append(Event::Failed(Reason::new(&self.client_request_id, reason)));
-                    return error;
+                if was_completed || !failure.is_free() {
+                    let advice = self.advice().ended(id, &reason);
+                    let _ = if was_completed { Ok(()) } else { self.append_ended(reason) };
+                    let charged = if was_completed { Charged::Yes } else { Charged::Perhaps };
+                    return self.asset.not_current(advice, charged).or_unfinished(id);
                 }
-                let advice = self.advice().ended(id, &reason);
-                let is_recorded = was_completed || stage == Some(Stage::Ended(id, &reason));
-                let error = self.asset.not_current(advice).or_unfinished(id);
-                if !is_recorded {
-                    let _ = self.append(Event::Ended(Reason::new(&self.client_request_id, reason)));
-                }
+                let _ = self.append(Event::Failed(Reason::new(&self.client_request_id, reason)));
                 error
             }
-            Error::Unfinished { ref id, ref source } => match self.advice().gone(source) {
-                Some(reason) => self.asset.not_current(reason).or_unfinished(id),
-                None => error,
-            },
+            Error::Unfinished { ref id, ref source } | Error::UnknownGeneration { ref id, ref source } => {
+                match self.advice().gone(source) {
+                    Some(reason) => self.asset.not_current(reason, Charged::Yes).or_unfinished(id),
+                    None => error,
+                }
+            }
             error => error,
         }
     }
 
     fn unknown(&self, lookup: &Lookup<'_>) -> Error {
-        unknown(self.client_request_id.clone(), self.asset.not_current(self.advice().unknown(lookup)))
+        let source = self.asset.not_current(self.advice().unknown(lookup), Charged::Perhaps);
+        unknown(self.client_request_id.clone(), source)
     }
 }
 
 fn unknown(client_request_id: String, source: Error) -> Error {
     Error::OutcomeUnknown { client_request_id, source: Box::new(source) }
-}
-
-/// Returns `true` if the service is documented not to charge for this failure.
-fn is_free(_failure: &Failure) -> bool {
-    true
 }

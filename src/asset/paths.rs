@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::receipt::FileId;
 use super::state::Asset;
+use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
@@ -68,7 +69,8 @@ impl<'a> Locked<'a> {
             return Ok(false);
         }
         let other = other.path().display();
-        Err(asset.not_current(format!("it has the same receipt as {other}; give each asset a path of its own")))
+        let reason = format!("it has the same receipt as {other}; give each asset a path of its own");
+        Err(asset.not_current(reason, Charged::No))
     }
 
     /// Adds a receipt that was locked.

@@ -12,6 +12,7 @@ use super::attempt::{Attempt, Stage};
 use super::event::request_json;
 use super::journal::Journal;
 use super::receipt;
+use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
 use crate::request::VideoRequest;
@@ -56,6 +57,17 @@ pub enum State {
         /// The client request id of the create request; `None` if the last line of the receipt is incomplete.
         client_request_id: Option<String>,
     },
+}
+
+impl State {
+    /// Returns whether the generation of the asset's request was charged.
+    pub(super) fn charged(&self) -> Charged {
+        match self {
+            State::Missing | State::Stale { .. } => Charged::No,
+            State::Current | State::InProgress { .. } => Charged::Yes,
+            State::Untracked | State::Ended { .. } | State::Unknown { .. } => Charged::Perhaps,
+        }
+    }
 }
 
 /// A field in which the request differs from the one in the receipt. `Display` prints it on one line.
@@ -187,8 +199,8 @@ impl Asset {
         self.file_len().is_ok_and(|len| len.is_some())
     }
 
-    pub(super) fn not_current(&self, reason: impl Into<String>) -> Error {
-        Error::AssetNotCurrent { path: self.path.clone(), reason: reason.into() }
+    pub(super) fn not_current(&self, reason: impl Into<String>, charged: Charged) -> Error {
+        Error::AssetNotCurrent { path: self.path.clone(), reason: reason.into(), charged }
     }
 }
 

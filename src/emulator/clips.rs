@@ -1,10 +1,10 @@
-//! The files that are served: test cards which say that they are none of the service's videos.
+//! The test clips that are served as videos: each shows on every frame that no video was generated.
 
 use serde_json::Value;
 
-use super::service::Answer;
+use super::response::Response;
 
-/// A test card that fits a request.
+/// A test clip.
 #[derive(Debug, PartialEq)]
 pub(super) struct Clip {
     ratio: &'static str,
@@ -13,14 +13,14 @@ pub(super) struct Clip {
 }
 
 impl Clip {
-    /// The clip for the body of a create; what is not asked for is 16:9 and 5 s.
+    /// Returns the clip that fits the body of a create request. Defaults to 16:9 and 5 s.
     pub(super) fn fitting(request: &Value) -> &'static Clip {
         let ratio = request["aspect_ratio"].as_str().unwrap_or("16:9");
         let seconds = if request["duration"] == "10" || request["duration"].as_f64() == Some(10.0) { 10 } else { 5 };
         CLIPS.iter().find(|clip| clip.ratio == ratio && clip.seconds == seconds).unwrap_or(&CLIPS[0])
     }
 
-    /// Another one, for a file that changes on its server.
+    /// Returns a different clip, for a file that changes on its server.
     pub(super) fn other(&'static self) -> &'static Clip {
         CLIPS.iter().find(|clip| *clip != self).unwrap_or(self)
     }
@@ -29,26 +29,62 @@ impl Clip {
         format!("\"{}-{}\"", self.ratio, self.seconds)
     }
 
-    /// Answers a request for the file, whole or from the middle on (RFC 9110, 14).
-    pub(super) fn answer(&self, range: Option<&str>, if_range: Option<&str>) -> Answer {
+    /// Returns a date that differs from clip to clip.
+    pub(super) fn last_modified(&self) -> String {
+        let hour = CLIPS.iter().position(|clip| clip == self).unwrap_or_default();
+        format!("Wed, 01 Jan 2025 {hour:02}:00:00 GMT")
+    }
+
+    /// Responds to a request for the file or for a range of it (RFC 9110, 14).
+    pub(super) fn respond(&self, range: Option<&str>, if_range: Option<&str>, validators: &Validators) -> Response {
         let total = self.bytes.len();
-        let answer = |status, bytes: &[u8]| {
-            Answer::new(status, "video/mp4", bytes.to_vec()).with("ETag", self.etag()).with("Accept-Ranges", "bytes")
+        let respond = |status, bytes: &[u8]| {
+            validators.add_to(Response::new(status, "video/mp4", bytes).with("Accept-Ranges", "bytes"))
         };
-        let wanted = range.filter(|_| if_range.is_none_or(|etag| etag == self.etag())).and_then(|range| {
+        let range = range.filter(|_| if_range.is_none_or(|if_range| validators.match_if_range(if_range)));
+        let range = range.and_then(|range| {
             let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
             let last = if last.is_empty() { total.checked_sub(1)? } else { last.parse().ok()? };
             // A range that ends before it begins counts as absent.
             let first = first.parse::<usize>().ok().filter(|first| *first <= last || *first >= total)?;
             Some((first, last.min(total.checked_sub(1)?)))
         });
-        match wanted {
-            None => answer(200, self.bytes),
+        match range {
+            None => respond(200, self.bytes),
             Some((first, last)) if first <= last => {
-                answer(206, &self.bytes[first..=last]).with("Content-Range", format!("bytes {first}-{last}/{total}"))
+                respond(206, &self.bytes[first..=last]).with("Content-Range", format!("bytes {first}-{last}/{total}"))
             }
-            Some(_) => answer(416, b"").with("Content-Range", format!("bytes */{total}")),
+            Some(_) => respond(416, b"").with("Content-Range", format!("bytes */{total}")),
         }
+    }
+}
+
+/// The validators that the responses for a file carry (RFC 9110, 8.8).
+#[derive(Clone, Debug)]
+pub(super) struct Validators {
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    /// Whether a 206 carries `Last-Modified`, too.
+    pub(super) last_modified_on_206: bool,
+}
+
+impl Validators {
+    /// Returns `true` if an `If-Range` names the current file. A weak ETag never does (RFC 9110, 13.1.5).
+    fn match_if_range(&self, if_range: &str) -> bool {
+        // A weak one begins with `W/`, and so equals neither a strong ETag nor a date.
+        let current = if if_range.starts_with('"') { &self.etag } else { &self.last_modified };
+        current.as_deref() == Some(if_range)
+    }
+
+    fn add_to(&self, mut response: Response) -> Response {
+        if let Some(etag) = &self.etag {
+            response = response.with("ETag", etag);
+        }
+        if let Some(date) = self.last_modified.as_ref().filter(|_| response.status != 206 || self.last_modified_on_206)
+        {
+            response = response.with("Last-Modified", date);
+        }
+        response
     }
 }
 

@@ -1,0 +1,176 @@
+//! The scripts and settings of an emulator.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::step::Step;
+
+/// The scripts and settings of an [`Emulator`], created by [`Emulator::builder`].
+///
+/// A script plays one step per request. After its last step, requests get the response that is due: create requests
+/// are accepted, generations are completed, files and logs are returned.
+///
+/// [`Emulator`]: super::Emulator
+/// [`Emulator::builder`]: super::Emulator::builder
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EmulatorBuilder {
+    pub(super) create: Vec<Step>,
+    pub(super) status: Vec<Step>,
+    pub(super) status_of: HashMap<usize, Vec<Step>>,
+    pub(super) file: Vec<Step>,
+    pub(super) logs: Vec<Step>,
+    pub(super) max_concurrent: usize,
+    pub(super) ranges: bool,
+    pub(super) etags: bool,
+    pub(super) weak_etags: bool,
+    pub(super) last_modified: bool,
+    pub(super) last_modified_on_206: bool,
+    pub(super) file_size_offset: Option<i64>,
+    pub(super) logs_lag: usize,
+    pub(super) logs_fallback: Option<usize>,
+    pub(super) logs_age: Duration,
+    pub(super) client_timeout: Duration,
+    pub(super) port: u16,
+}
+
+impl EmulatorBuilder {
+    pub(super) fn new() -> Self {
+        EmulatorBuilder {
+            create: Vec::new(),
+            status: vec![Step::Queued, Step::Generating],
+            status_of: HashMap::new(),
+            file: Vec::new(),
+            logs: Vec::new(),
+            max_concurrent: usize::MAX,
+            ranges: true,
+            etags: true,
+            weak_etags: false,
+            last_modified: true,
+            last_modified_on_206: true,
+            file_size_offset: Some(0),
+            logs_lag: 0,
+            logs_fallback: None,
+            logs_age: Duration::ZERO,
+            client_timeout: Duration::from_secs(5),
+            port: 0,
+        }
+    }
+
+    /// Returns the script of a generation, given by its index among the accepted ones.
+    pub(super) fn script_of(&self, generation: usize) -> &[Step] {
+        self.status_of.get(&generation).unwrap_or(&self.status)
+    }
+
+    /// Sets the script of the create requests. Defaults to no steps.
+    pub fn create(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.create = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the script of the polls, which each generation plays from its beginning. Defaults to `queued`, then
+    /// `generating`.
+    pub fn status(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.status = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the script of the polls for a single generation, given by its index among the accepted ones, from 0. It
+    /// replaces [`status`](EmulatorBuilder::status) for this generation.
+    pub fn status_of(mut self, generation: usize, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.status_of.insert(generation, steps.into_iter().collect());
+        self
+    }
+
+    /// Sets the script of the file requests, which each generation plays from its beginning. Defaults to no steps.
+    pub fn file(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.file = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets the script of the log requests. Defaults to no steps.
+    pub fn logs(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.logs = steps.into_iter().collect();
+        self
+    }
+
+    /// Sets how many generations the account may have in flight. A create request beyond that is refused with 429 and
+    /// plays no step. A generation is in flight until a poll returns its end, or is made after the end of its script.
+    /// Defaults to no limit.
+    pub fn max_concurrent(mut self, generations: usize) -> Self {
+        self.max_concurrent = generations;
+        self
+    }
+
+    /// Sets whether the file server honors `Range`. Otherwise, it returns the entire file with 200. Defaults to `true`.
+    pub fn ranges(mut self, ranges: bool) -> Self {
+        self.ranges = ranges;
+        self
+    }
+
+    /// Sets whether files have an `ETag`. Defaults to `true`.
+    pub fn etags(mut self, etags: bool) -> Self {
+        self.etags = etags;
+        self
+    }
+
+    /// Sets whether the `ETag` of files is a weak one, which matches no `If-Range`. Defaults to `false`.
+    pub fn weak_etags(mut self, weak: bool) -> Self {
+        self.weak_etags = weak;
+        self
+    }
+
+    /// Sets whether files have a `Last-Modified`. Defaults to `true`.
+    pub fn last_modified(mut self, last_modified: bool) -> Self {
+        self.last_modified = last_modified;
+        self
+    }
+
+    /// Sets whether 206 responses repeat `Last-Modified`. A server may leave it out (RFC 9110, 15.3.7). Defaults to
+    /// `true`.
+    pub fn last_modified_on_206(mut self, repeat: bool) -> Self {
+        self.last_modified_on_206 = repeat;
+        self
+    }
+
+    /// Sets the difference between the `file_size` that the service reports and the length of the file in bytes. `None`
+    /// leaves `file_size` out. Defaults to 0.
+    pub fn file_size_offset(mut self, offset: impl Into<Option<i64>>) -> Self {
+        self.file_size_offset = offset.into();
+        self
+    }
+
+    /// Sets how many log requests after a create request still omit it: the service may list a generation only after
+    /// its end. Defaults to 0.
+    pub fn logs_lag(mut self, reads: usize) -> Self {
+        self.logs_lag = reads;
+        self
+    }
+
+    /// Sets that the logs list each create request twice, as if a gateway had fallen back to a second provider: as
+    /// `failed` and without an id, and, from `reads` log requests later, also with its real outcome. Defaults to one
+    /// entry per create request.
+    pub fn logs_fallback(mut self, reads: usize) -> Self {
+        self.logs_fallback = Some(reads);
+        self
+    }
+
+    /// Sets how much earlier than its create request a log entry claims to have been created. Defaults to zero.
+    pub fn logs_age(mut self, age: Duration) -> Self {
+        self.logs_age = age;
+        self
+    }
+
+    /// Sets the timeout that clients of [`Emulator::client`](super::Emulator::client) have for a connection, a response
+    /// or the next byte of a file. A short one keeps a test of [`Step::Stall`] short. Defaults to 5 s.
+    pub fn client_timeout(mut self, timeout: Duration) -> Self {
+        self.client_timeout = timeout;
+        self
+    }
+
+    /// Sets the port of the API. Defaults to 0, which takes a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+}

@@ -110,7 +110,7 @@ impl Batch {
         // All requests are validated before the first is paid for.
         let mut own_ids = HashSet::new();
         for (index, request) in requests {
-            let is_unique = request.own_client_request_id().is_none_or(|id| own_ids.insert(id.to_owned()));
+            let is_unique = request.get_client_request_id().is_none_or(|id| own_ids.insert(id.to_owned()));
             match Create::new(&request) {
                 Ok(create) if is_unique => batch.to_create.push_back((index, create)),
                 Ok(_) => batch.invalid.push_back((index, request::duplicate_client_request_id())),

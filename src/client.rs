@@ -1,5 +1,6 @@
 //! The client. Each method is a thin wrapper over the modules below it.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
@@ -220,8 +221,8 @@ impl Client {
     /// }
     /// assert!(videos.iter().all(Option::is_some));
     /// ```
-    pub fn generate_all<'a>(&self, requests: impl IntoIterator<Item = &'a VideoRequest>) -> Batch {
-        self.batch(requests.into_iter().cloned().enumerate())
+    pub fn generate_all(&self, requests: impl IntoIterator<Item: Borrow<VideoRequest>>) -> Batch {
+        self.batch(requests.into_iter().map(|request| request.borrow().clone()).enumerate())
     }
 
     /// Returns a batch whose items have these indices.
@@ -243,14 +244,14 @@ impl Client {
     /// let client = emulator.client();
     /// let ids = [client.create(&VideoRequest::new("A fox"))?, client.create(&VideoRequest::new("An owl"))?];
     /// // This can run in another process: ids are plain strings.
-    /// let finished = client.wait_all(ids).filter(|(_, outcome)| outcome.is_ok()).count();
+    /// let finished = client.wait_all(&ids).filter(|(_, outcome)| outcome.is_ok()).count();
     /// assert_eq!(finished, 2);
     /// # Ok::<(), kling::Error>(())
     /// ```
-    pub fn wait_all(&self, ids: impl IntoIterator<Item = GenerationId>) -> Batch {
-        let mut batch = self.generate_all([]);
+    pub fn wait_all(&self, ids: impl IntoIterator<Item: Borrow<GenerationId>>) -> Batch {
+        let mut batch = self.batch([]);
         for (index, id) in ids.into_iter().enumerate() {
-            batch.wait_for(index, id);
+            batch.wait_for(index, id.borrow().clone());
         }
         batch
     }

@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There is more than that one way in:
+//! The other entry points:
 //!
 //! - [`Client::generate_all`] runs many generations on one thread.
 //! - [`Watch::updates`] and [`Batch::updates`] yield everything that happens, to show progress or to stop a wait.
@@ -46,7 +46,7 @@
 //!
 //! - A create request is retried only if the service certainly did not accept it. If the outcome is unknown, it fails
 //!   with [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
-//! - Every error of a [`Client`] after the create request carries the id: [`Error::generation_id`].
+//! - Once a generation exists, every error of a [`Client`] carries its id: [`Error::generation_id`].
 //! - A missed poll does not end a wait. One deadline bounds the wait: [`Poll::max_wait`].
 //! - A video file is complete or absent: see [`Client::download`], and [`save`](save()).
 //! - The host of the file never receives the API key, and no error contains the key.
@@ -72,6 +72,7 @@ mod download;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+mod fields;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -104,10 +105,11 @@ pub use charged::Charged;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Result};
+pub use fields::{AspectRatio, Seconds};
 pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
-pub use request::{AspectRatio, Seconds, VideoRequest};
+pub use request::VideoRequest;
 pub use save::save;
 pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;

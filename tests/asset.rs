@@ -4,10 +4,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, RecordedRequest, Step};
-use kling::{AspectRatio, Asset, Error, Seconds, VideoRequest};
+use kling::{AspectRatio, Asset, Charged, Error, Seconds, VideoRequest};
 use support::assets::{assert_current, campfire, events, generate, only_failure};
 use support::{accepted, closed_port, fox, names, only_id};
 
@@ -145,6 +146,25 @@ fn a_completed_generation_is_not_paid_for_again_if_it_fails_later() {
 }
 
 #[test]
+fn a_generation_that_ended_at_an_unknown_cost_is_left_to_a_person() {
+    let statuses = [Step::other_status("EXPIRED"), Step::other_status("expired"), Step::Completed];
+    let emulator = Emulator::script(statuses);
+    let (_folder, asset) = campfire();
+    for _ in 0..2 {
+        let error = generate(&asset, &emulator).unwrap_err();
+        assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+        assert_eq!(error.charged(), Charged::Perhaps, "{error:?}");
+        assert!(format!("{error:?}").contains("only a person can decide to pay again"), "{error:?}");
+        assert!(matches!(asset.state().unwrap(), State::Ended { id, .. } if id == only_id(&emulator)));
+    }
+    assert_eq!(events(&asset)[..3], ["requested", "created", "ended"]);
+    // Polling it again costs nothing, and may find a video after all.
+    generate(&asset, &emulator).unwrap();
+    assert_current(&asset);
+    assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
 fn an_existing_generation_is_resumed() {
     let emulator = Emulator::builder().status([Step::Http(401), Step::Http(403)]).start();
     let (_folder, asset) = campfire();
@@ -189,6 +209,19 @@ fn a_lost_response_is_looked_up_and_never_paid_for_again() {
         assert_current(&asset);
         assert_eq!(accepted(&emulator), 1);
         assert_eq!(emulator.creates().len(), 1);
+    }
+}
+
+#[test]
+fn a_request_that_failed_long_ago_according_to_the_logs_is_sent_again() {
+    for (age, is_believed) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
+        let failing = Emulator::builder().create([Step::Close]).status_of(0, [Step::failed("moderated")]);
+        let emulator = failing.logs_age(age).start();
+        let (_folder, asset) = campfire();
+        generate(&asset, &emulator).unwrap_err();
+        assert_eq!(generate(&asset, &emulator).is_ok(), is_believed);
+        let all = ["requested", "refused", "requested", "created", "completed"];
+        assert_eq!(events(&asset), if is_believed { &all[..] } else { &all[..1] });
     }
 }
 

@@ -153,7 +153,7 @@ fn a_difference_is_cut_to_a_line_around_the_change() {
 fn unknown_outcomes_name_the_id_and_the_next_step() {
     let folder = tempfile::tempdir().unwrap();
     let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let logs = [Step::Completed, Step::Http(403)];
+    let logs = [Step::Completed, Step::Html(403)];
     let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).logs(logs).start();
     let failed = || failed(&folder, &asset, &emulator);
     let unknown = "assets/campfire.mp4: the create request with client request id kling-RANDOM may have been accepted \
@@ -177,8 +177,8 @@ fn unknown_outcomes_name_the_id_and_the_next_step() {
         failed(),
         format!(
             "{unknown} it could not be looked up: the service refused GET http://127.0.0.1:PORT/v2/logs with status 403: \
-             Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000); check the account's credit and the \
-             API key's permissions; run this again later, which looks it up again"
+             <html><body><h1>403</h1></body></html>; check the account's credit and the API key's permissions; run this \
+             again later, which looks it up again"
         )
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();

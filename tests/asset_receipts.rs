@@ -180,6 +180,23 @@ fn invalid_receipts_are_named_and_never_paid_for_again() {
 }
 
 #[test]
+fn no_receipt_contains_the_api_key() {
+    const KEY: &str = "canary/3f9a51c0+&<>=";
+    for step in [Step::EchoAuthorization(403), Step::EchoAuthorizationEscaped(403)] {
+        let emulator = Emulator::builder().create([step]).start();
+        let (_folder, asset) = campfire();
+        let connect = || kling::Client::builder(KEY).base_url(emulator.base_url()).build();
+        let error = ensure([&asset], connect).unwrap_err();
+        let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+        assert_eq!(events(&asset), ["requested", "refused"]);
+        for text in [receipt, format!("{error:?}")] {
+            assert!(text.contains("with status 403") && text.contains("[redacted]"), "{text}");
+            assert!(!text.contains("canary") && !text.contains("3f9a51c0"), "{text}");
+        }
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn links_to_one_receipt_do_not_wait_for_each_other() {
     let hard: fn(&Path, &Path) -> std::io::Result<()> = |target, link| fs::hard_link(target, link);

@@ -72,7 +72,7 @@ fn a_receipt_reads_like_what_happened() {
         let id = create.header("x-client-request-id").unwrap();
         assert_eq!(receipt.matches(id).count(), 1, "each try has a line of its own");
     }
-    assert!(!receipt.contains("rehearsal-key"));
+    assert!(!receipt.contains("offline-key"));
 }
 
 #[test]

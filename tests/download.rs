@@ -332,7 +332,7 @@ fn a_url_that_may_not_be_talked_to_is_refused_before_connecting() {
         "https://user:word@127.0.0.1/output.mp4",
         "http://127.0.0.1@192.0.2.1/output.mp4",
     ] {
-        let answer = format!(r#"{{"id":"x","status":"completed","video":{{"url":"{url}"}}}}"#);
+        let answer = format!(r#"{{"status":"completed","video":{{"url":"{url}"}}}}"#);
         let emulator = Emulator::script([body(&answer), body(&answer)]);
         let client = emulator.client();
         let video = client.generate(&fox()).unwrap();

@@ -33,9 +33,8 @@ impl Create {
     /// Validates the request and serializes its body. The first attempt is due at once.
     pub(crate) fn new(request: &VideoRequest) -> Result<Self> {
         request.validate()?;
-        let body = serde_json::to_vec(request)
-            .map_err(|error| Error::InvalidRequest { field: "request".to_owned(), reason: error.to_string() })?;
-        let own_id = request.own_client_request_id().map(str::to_owned);
+        let body = serde_json::to_vec(request).map_err(|error| Error::invalid_request("request", error.to_string()))?;
+        let own_id = request.get_client_request_id().map(str::to_owned);
         Ok(Create {
             body,
             id_is_generated: own_id.is_none(),

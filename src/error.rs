@@ -37,14 +37,13 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 ///     // Not charged.
 ///     Err(Error::NotSent { .. }) => "try again later".to_owned(),
 ///     Err(Error::Refused { status: 403, .. }) => "add credit to the account".to_owned(),
+///     // Not charged, if `failure.is_free()`.
 ///     Err(Error::Failed { failure, .. }) => format!("change the request: {failure}"),
 ///     // Perhaps charged: look it up before paying again.
 ///     Err(Error::OutcomeUnknown { client_request_id, .. }) => format!("look up {client_request_id}"),
-///     // With an id, the generation exists and is paid for: any process can resume it.
-///     Err(error) => match error.generation_id() {
-///         Some(id) => format!("wait for {id} again"),
-///         None => error.to_string(),
-///     },
+///     // Charged: any process can resume it.
+///     Err(Error::Unfinished { id, .. }) => format!("wait for {id} again"),
+///     Err(error) => error.to_string(),
 /// };
 /// assert_eq!(advice, "add credit to the account");
 /// ```
@@ -135,7 +134,9 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
-    /// The generation failed, which the service does not charge for. Change the request.
+    /// The generation ended without a video. Change the request.
+    ///
+    /// The service does not charge for it if [`Failure::is_free`] returns `true`.
     #[error("generation {id} failed: {failure}")]
     Failed {
         /// The generation that failed.
@@ -170,9 +171,9 @@ pub enum Error {
         source: Box<Error>,
     },
 
-    /// The service does not know the generation: its id is wrong, it belongs to another API key, or it is too old.
+    /// The service does not know the generation: the id is wrong, belongs to another API key, or is too old.
     ///
-    /// A generation that this wait has seen before is [`Unfinished`](Error::Unfinished) instead.
+    /// If an earlier poll of the same wait found the generation, the error is [`Unfinished`](Error::Unfinished) instead.
     #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
     UnknownGeneration {
         /// The id that was polled.
@@ -295,7 +296,7 @@ impl Error {
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
     }
 
-    /// Wraps a 404 to a poll.
+    /// Wraps the 404 of a poll in [`Error::UnknownGeneration`].
     pub(crate) fn or_unknown(self, id: &GenerationId) -> Error {
         Error::UnknownGeneration { id: id.clone(), source: Box::new(self) }
     }
@@ -322,6 +323,10 @@ impl Error {
             },
             other => Error::NoResponse { request: "a poll".to_owned(), source: other.to_string().into() },
         }
+    }
+
+    pub(crate) fn invalid_request(field: &str, reason: impl Into<String>) -> Error {
+        Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
     }
 
     /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].

@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There is more than that one way in:
+//! The other entry points:
 //!
 //! - [`Client::generate_all`] runs many generations on one thread.
 //! - [`Watch::updates`] and [`Batch::updates`] yield everything that happens, to show progress or to stop a wait.
@@ -46,7 +46,7 @@
 //!
 //! - A create request is retried only if the service certainly did not accept it. If the outcome is unknown, it fails
 //!   with [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
-//! - Every error of a [`Client`] after the create request carries the id: [`Error::generation_id`].
+//! - Once a generation exists, every error of a [`Client`] carries its id: [`Error::generation_id`].
 //! - A missed poll does not end a wait. One deadline bounds the wait: [`Poll::max_wait`].
 //! - A video file is complete or absent: see [`Client::download`], and [`save`](save()).
 //! - The host of the file never receives the API key, and no error contains the key.
@@ -73,6 +73,8 @@ mod download;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+mod fields;
+mod file_response;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -92,9 +94,11 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod stream;
 mod ticks;
 mod timeouts;
 mod timestamp;
+mod transfer;
 mod update;
 mod url;
 mod watch;
@@ -104,21 +108,23 @@ mod worker;
 pub use api::Endpoint;
 pub use asset::Asset;
 pub use asset::build_script::build_script;
-pub use batch::{Batch, BatchUpdates, Progress};
+pub use batch::{Batch, Progress};
 pub use builder::ClientBuilder;
 pub use charged::Charged;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Result};
+pub use fields::{AspectRatio, Seconds};
 pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
-pub use request::{AspectRatio, Seconds, VideoRequest};
-pub use save::save;
+pub use request::VideoRequest;
+pub use save::{save, save_new};
+pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;
 pub use timeouts::Timeouts;
 pub use update::Update;
-pub use watch::{Watch, WatchUpdates};
+pub use watch::Watch;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

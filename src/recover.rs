@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
@@ -22,7 +24,8 @@ const LATE_ENTRY: Duration = Duration::from_secs(30 * 60);
 
 /// The result of looking up a create request in the service's logs, returned by
 /// [`Client::recover`](crate::Client::recover).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recovery {
     /// The request was accepted, and this is its generation.
     Found(GenerationId),

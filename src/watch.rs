@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status};
 use crate::poll::{self, Poll};
 use crate::retry::{FailedAttempt, RetryClass};
-use crate::ticks::{Source, Ticks};
+use crate::ticks::Source;
 use crate::update::Update;
 
 /// An iterator over the statuses of one generation, returned by [`Client::watch`](crate::Client::watch).
@@ -64,33 +64,6 @@ impl Watch {
     /// Returns the id of the generation.
     pub fn id(&self) -> &GenerationId {
         &self.id
-    }
-
-    /// Returns an iterator over everything that happens to the generation: see [`Update`].
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use kling::emulator::{Emulator, Step};
-    /// use kling::{Update, VideoRequest};
-    ///
-    /// let emulator = Emulator::script([Step::Queued, Step::Http(502)]);
-    /// let client = emulator.client();
-    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
-    /// let mut seen = Vec::new();
-    /// for update in client.watch(&id).updates() {
-    ///     seen.push(match update {
-    ///         Update::Status(status) => status.to_string(),
-    ///         Update::Missed(_) => "missed".to_owned(),
-    ///         Update::Finished(outcome) => format!("{:?} s", outcome?.duration),
-    ///         _ => continue,
-    ///     });
-    /// }
-    /// assert_eq!(seen, ["queued", "missed", "completed", "Some(5.0) s"]);
-    /// # Ok::<(), kling::Error>(())
-    /// ```
-    pub fn updates(self) -> WatchUpdates {
-        WatchUpdates(self)
     }
 
     /// Returns the last status that was not a finished one.
@@ -245,59 +218,3 @@ impl fmt::Debug for Watch {
             .finish()
     }
 }
-
-/// An iterator over everything that happens to one generation, returned by [`Watch::updates`].
-#[derive(Debug)]
-#[must_use = "updates do nothing unless they are iterated"]
-pub struct WatchUpdates(Watch);
-
-impl WatchUpdates {
-    /// Yields `None` at least this often while the iterator sleeps, so that a loop can redraw a line, or look at a flag
-    /// and `break`.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use kling::VideoRequest;
-    /// use kling::emulator::Emulator;
-    ///
-    /// let emulator = Emulator::start();
-    /// let client = emulator.client();
-    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
-    /// let mut ticks = 0;
-    /// for update in client.watch(&id).updates().tick(Duration::from_millis(1)) {
-    ///     match update {
-    ///         Some(update) => println!("{update}"),
-    ///         None => ticks += 1, // nothing has happened for a millisecond
-    ///     }
-    /// }
-    /// assert!(ticks > 0);
-    /// # Ok::<(), kling::Error>(())
-    /// ```
-    pub fn tick(self, interval: Duration) -> Ticks<Self> {
-        Ticks::new(self, interval)
-    }
-}
-
-impl Source for WatchUpdates {
-    type Item = Update;
-
-    fn due(&mut self) -> Option<Instant> {
-        self.0.due()
-    }
-
-    fn step(&mut self) -> Option<Update> {
-        self.0.step()
-    }
-}
-
-impl Iterator for WatchUpdates {
-    type Item = Update;
-
-    fn next(&mut self) -> Option<Update> {
-        self.next_item()
-    }
-}
-
-impl FusedIterator for WatchUpdates {}

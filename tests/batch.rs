@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use kling::emulator::{Emulator, Step};
-use kling::{Batch, Error, Poll, Result, Status, Update, Video, VideoRequest};
+use kling::{Batch, Error, GenerationId, Poll, Result, Status, Update, Video, VideoRequest};
 use support::{accepted, cause, fox, millis};
 
 fn foxes(count: usize) -> Vec<VideoRequest> {
@@ -258,8 +258,8 @@ fn a_thousand_generations_are_polled_on_one_connection() {
 #[test]
 fn an_empty_batch_ends_at_once() {
     let client = Emulator::start().client();
-    assert!(client.generate_all(&[]).next().is_none());
-    assert!(client.wait_all([]).next().is_none());
+    assert!(client.generate_all([] as [VideoRequest; 0]).next().is_none());
+    assert!(client.wait_all([] as [GenerationId; 0]).next().is_none());
     let request = fox();
     let mut batch = client.generate_all([&request]);
     assert!(batch.next().is_some());

@@ -147,7 +147,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets that the logs list each create request twice, as if a gateway had fallen back to a second provider: as
+    /// Makes the logs list each create request twice, as if a gateway had fallen back to a second provider: as
     /// `failed` and without an id, and, from `reads` log requests later, also with its real outcome. Defaults to one
     /// entry per create request.
     pub fn logs_fallback(mut self, reads: usize) -> Self {

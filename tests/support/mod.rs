@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test file uses only some of them.
 
+pub mod file_server;
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;

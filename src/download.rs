@@ -239,9 +239,9 @@ impl Download {
                     return Ok(());
                 }
                 Err(FailedAttempt { error, class, retry_after }) => match class {
-                    RetryClass::Transient => self.interrupt(error, retry_after)?,
-                    RetryClass::NotFound | RetryClass::MissingUrl => self.renew_url(error, retry_after)?,
-                    RetryClass::Permanent => return Err(error),
+                    RetryClass::Transient => self.interrupt(*error, retry_after)?,
+                    RetryClass::NotFound | RetryClass::MissingUrl => self.renew_url(*error, retry_after)?,
+                    RetryClass::Permanent => return Err(*error),
                 },
             }
         }
@@ -333,12 +333,12 @@ impl Download {
                 Err(Error::Failed { id: self.video.id.clone(), failure })
             }
             Ok(_) => Err(refusal),
-            Err(FailedAttempt { error, class: RetryClass::Permanent, .. }) => Err(error),
+            Err(FailedAttempt { error, class: RetryClass::Permanent, .. }) => Err(*error),
             Err(FailedAttempt { error, retry_after, .. }) => {
                 if self.wait(retry_after) {
                     Ok(())
                 } else {
-                    Err(error)
+                    Err(*error)
                 }
             }
         }
@@ -358,13 +358,13 @@ impl Download {
         FailedAttempt {
             class,
             retry_after: response.retry_after,
-            error: Error::UnexpectedResponse {
+            error: Box::new(Error::UnexpectedResponse {
                 request: self.request(),
                 status: response.status,
                 // File stores explain a refusal with the signature of the URL.
                 body: String::new(),
                 source: None,
-            },
+            }),
         }
     }
 

@@ -52,11 +52,11 @@ fn unknown_outcomes_name_the_id_to_look_up() {
             Step::Truncate(10),
             "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
-        (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: it has no usable id"),
+        (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: the id is missing or invalid"),
         (
             Step::body("<p>"),
             "unexpected response with status 200: <p>\n  \
-             caused by: it is not the JSON that was expected (line 1, column 1)",
+             caused by: unexpected JSON at line 1, column 1",
         ),
     ] {
         assert_prints(&create_error(step), &format!("{unknown}\n  caused by: {POST}: {causes}"));
@@ -95,7 +95,7 @@ fn unfinished_waits_name_the_id_to_resume() {
             Step::body(r#"{"status":"completed"}"#),
             format!(
                 "{GET}: unexpected response with status 200: {{\"status\":\"completed\"}}\n  \
-                 caused by: it says completed, but has no URL of the video"
+                 caused by: status is completed, but the video URL is missing"
             ),
         ),
     ] {

@@ -277,6 +277,7 @@ impl Error {
                 Charged::Perhaps
             }
             Error::Refused { .. } | Error::NoResponse { .. } | Error::UnexpectedResponse { .. } => Charged::Yes,
+            Error::Unfinished { source, .. } if matches!(**source, Error::AssetNotCurrent { .. }) => source.charged(),
             Error::Unfinished { .. } | Error::DeadlineExceeded { .. } | Error::NotAVideo { .. } => Charged::Yes,
             Error::Failed { failure, .. } if failure.is_free() => Charged::No,
             Error::Failed { .. } | Error::OutcomeUnknown { .. } | Error::UnknownGeneration { .. } => Charged::Perhaps,

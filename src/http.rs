@@ -11,7 +11,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
-use crate::redact::{excerpt, redact_url};
+use crate::redact::{Redactor, redact_url};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::timeouts::Timeouts;
@@ -31,6 +31,8 @@ const MAX_REDIRECTS: usize = 5;
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    /// The `x-inference-id`: for a create request, the id of its generation.
+    pub(crate) inference_id: Option<String>,
     pub(crate) body: Vec<u8>,
     /// Why the body is incomplete, if it is.
     pub(crate) body_error: Option<BoxError>,
@@ -61,6 +63,7 @@ pub(crate) struct Http {
     proxy: Result<Option<Proxy>, InvalidProxy>,
     api_is_loopback: bool,
     authorization: String,
+    pub(crate) redactor: Redactor,
     /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
     workers: Workers,
     pub(crate) timeouts: Timeouts,
@@ -111,6 +114,7 @@ impl Http {
             proxy,
             api_is_loopback: api.is_loopback(),
             authorization: format!("Bearer {key}"),
+            redactor: Redactor::new(key),
             workers: Workers::default(),
             timeouts,
             retry_delay,
@@ -214,6 +218,7 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
     *lock(received) = Some(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
+        inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
         body_error: Some(Stopped::TimedOut.to_string().into()),
     });
@@ -408,7 +413,7 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),
         ureq::Error::Protocol(error) => {
-            format!("the response is not HTTP: {}", excerpt(error.to_string().as_bytes())).into()
+            format!("the response is not HTTP: {}", Redactor::default().excerpt(error.to_string().as_bytes())).into()
         }
         other => other.to_string().into(),
     }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
+use crate::logs::{LogEntry, LogPage};
 use crate::random;
 use crate::request::check_client_request_id;
 use crate::retry::{self, MAX_ATTEMPTS, RetryClass};
-use crate::wire::{LogEntry, LogPage};
 
 /// The maximum number of log pages, of 100 entries each: far more than one key makes in seven days. It ends the search
 /// on a server that always reports one more page.
@@ -112,7 +112,7 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
         let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
         match delay.filter(|_| failed.class == RetryClass::Transient) {
             Some(delay) => thread::sleep(delay),
-            None => return Err(failed.error),
+            None => return Err(*failed.error),
         }
     }
 }

@@ -215,7 +215,7 @@ fn urls_that_must_not_be_requested_are_rejected_before_connecting() {
         "https://user:word@127.0.0.1/output.mp4",
         "http://127.0.0.1@192.0.2.1/output.mp4",
     ] {
-        let status = format!(r#"{{"id":"x","status":"completed","video":{{"url":"{url}"}}}}"#);
+        let status = format!(r#"{{"status":"completed","video":{{"url":"{url}"}}}}"#);
         let emulator = Emulator::script([body(&status), body(&status)]);
         let client = emulator.client();
         let video = client.generate(&fox()).unwrap();

@@ -1,159 +1,193 @@
-//! What a build script may do: Cargo's protocol, and the policy that a build costs nothing unless somebody says so.
+//! The policy of build scripts: Cargo's protocol, and no cost unless `KLING_GENERATE` permits it.
 
 use std::env;
+use std::fmt::Display;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Asset, State, all_made, work};
+use super::advice::{Advice, Remedy};
+use super::job::{check_all, generate_missing};
+use super::state::{Asset, State};
 use crate::charged::Charged;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// The variable that allows to generate. It is the only one whose change runs the build script again: Cargo writes the
-/// values of such variables in plain text under `target`, where a key has no business.
+/// The variable that permits generation. It is the only one passed to `rerun-if-env-changed`: Cargo stores the values
+/// of those variables as plain text under `target`, so the API key must not be among them.
 const GENERATE: &str = "KLING_GENERATE";
 
-/// For a `build.rs`: stops the build unless all assets are current, and generates them if `KLING_GENERATE=1`.
+/// Checks the assets of a package in its `build.rs`: stops the build unless all of them are current, and generates them
+/// if `KLING_GENERATE=1` is set.
 ///
-/// The first developer pays once, on purpose: `KLING_GENERATE=1 cargo build`, with the key in the environment. The
-/// files and their receipts are committed; for everybody else the build looks at both, needs no network and no key, and
-/// costs nothing. On docs.rs (`DOCS_RS`), offline (`CARGO_NET_OFFLINE=true`; the flag `--offline` is not told to build
-/// scripts) and in a copy that Cargo has made (packed, vendored, a git dependency), nothing is ever generated.
+/// One developer generates the files, and pays, by running `KLING_GENERATE=1 cargo build` with the API key in the
+/// environment, and commits the files and their receipts. All other builds are free: they compare the request and the
+/// file's length with the receipt, and need no network and no key. Nothing is ever generated on docs.rs (`DOCS_RS`),
+/// offline (`CARGO_NET_OFFLINE=true`; Cargo does not pass the flag `--offline` to build scripts), and in a copy that
+/// Cargo has made (packaged, vendored, a git dependency).
 ///
-/// Relative paths start at the package's `Cargo.toml`. `OUT_DIR` is not used: `cargo clean` would throw away what was
-/// paid for. It prints `cargo::rerun-if-changed` for the files and their receipts, and a `cargo::warning` for each
-/// asset that was made, or that is a rehearsal: made at another server than the service. Steps on the way go to
-/// standard error, which `cargo build -vv` shows.
+/// Relative paths start at the directory of the package's `Cargo.toml`. `OUT_DIR` is not used, because `cargo clean`
+/// would delete what was paid for.
+///
+/// Prints `cargo::rerun-if-changed` for the files and their receipts, and a `cargo::warning` for each asset that was
+/// generated and for each rehearsal: an asset that was generated on another server than the service. Steps are printed
+/// to standard error, which `cargo build -vv` shows. Nobody has to read the output: an asset is recorded before it is
+/// printed.
 ///
 /// # Errors
 ///
-/// - [`Error::AssetNotCurrent`]: something has to be generated, and may not be. It says what, and which command would.
-/// - Those of [`ensure`](crate::asset::ensure), with [`Error::MissingKey`].
+/// - [`Error::AssetNotCurrent`](crate::Error::AssetNotCurrent): an asset is not current, and may not be generated. The message says why, and which
+///   command generates it.
+/// - The errors of [`ensure`](crate::asset::ensure), and [`Error::MissingKey`](crate::Error::MissingKey).
 ///
 /// # Example
 ///
 /// ```
-/// # let emulator = kling::emulator::Emulator::start();
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("campfire.mp4");
+/// use kling::emulator::Emulator;
 /// use kling::{Asset, Error, VideoRequest, asset};
 ///
-/// let campfire = Asset::new(&path, VideoRequest::new("A campfire, seamless loop"));
-/// let stopped = kling::build_script([campfire.clone()]);
+/// let path = std::env::temp_dir().join(format!("bonfire-{}.mp4", std::process::id()));
+/// let bonfire = Asset::new(&path, VideoRequest::new("A bonfire, seamless loop"));
+/// let stopped = kling::build_script([bonfire.clone()]);
 /// assert!(matches!(stopped, Err(Error::AssetNotCurrent { .. })));
 ///
-/// asset::ensure([&campfire], || Ok(emulator.client()))?;
-/// kling::build_script([campfire])?;
+/// let emulator = Emulator::start();
+/// asset::ensure([&bonfire], || Ok(emulator.client()))?;
+/// kling::build_script([bonfire.clone()])?;
+/// # std::fs::remove_file(bonfire.receipt_path()).unwrap();
+/// # std::fs::remove_file(path).unwrap();
 /// # Ok::<(), kling::Error>(())
 /// ```
 pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let assets: Vec<Asset> =
         assets.into_iter().map(|asset| Asset { path: package.join(&asset.path), ..asset }).collect();
-    println!("cargo::rerun-if-env-changed={GENERATE}");
+    print_directive(format_args!("rerun-if-env-changed={GENERATE}"));
     for asset in &assets {
-        println!("cargo::rerun-if-changed={}", asset.path.display());
-        println!("cargo::rerun-if-changed={}", asset.receipt_path().display());
+        print_directive(format_args!("rerun-if-changed={}", asset.path.display()));
+        print_directive(format_args!("rerun-if-changed={}", asset.receipt_path().display()));
     }
-    match why_not_to_generate(&package) {
-        Some(policy) => check(&assets, &policy)?,
+    let rehearsals = match generation_forbidden(&package) {
+        Some(refusal) => check(&assets, &refusal)?,
         None => generate(&assets)?,
-    }
-    for asset in &assets {
-        if let Some(server) = asset.rehearsed_at() {
-            let advice = "to have the real one, restore it and its receipt from version control, or delete both, and \
-                          generate it again";
-            println!("cargo::warning={} is a rehearsal, made at {server}: {advice}", asset.path.display());
-        }
+    };
+    for rehearsal in rehearsals {
+        print_directive(format_args!("warning={rehearsal}"));
     }
     Ok(())
 }
 
-fn generate(assets: &[Asset]) -> Result<()> {
-    let assets: Vec<&Asset> = assets.iter().collect();
-    let made = work::make(&assets, Client::from_env, |asset, step| eprintln!("{}: {step}", asset.path.display()))?;
-    for (asset, outcome) in &made {
-        if let Ok(video) = outcome {
-            let cost = video.usage.map_or("a cost that the service did not tell".to_owned(), |usage| usage.to_string());
-            let advice = asset.rehearsed_at().map_or(": commit it with its receipt", |_| "");
-            println!("cargo::warning={} was made for {cost}{advice}", asset.path.display());
-        }
-    }
-    all_made(made)
+/// Prints a line for Cargo. If nobody reads it (Cargo was killed), the assets are still generated and recorded, so the
+/// error is ignored, where `println!` would panic.
+fn print_directive(directive: impl Display) {
+    let _ = writeln!(io::stdout(), "cargo::{directive}");
 }
 
-/// Why nothing may be generated, and what would generate it.
-struct Policy {
-    why: &'static str,
+/// Prints a step for a person, and ignores errors like [`print_directive`].
+fn print_step(asset: &Asset, step: &str) {
+    let _ = writeln!(io::stderr(), "{}: {step}", asset.path.display());
+}
+
+/// Generates the assets that are not current, and returns the warnings about rehearsals.
+fn generate(assets: &[Asset]) -> Result<Vec<String>> {
+    let assets: Vec<&Asset> = assets.iter().collect();
+    let mut outcomes = generate_missing(&assets, Client::from_env, print_step)?;
+    for outcome in &outcomes {
+        if let Ok(Some(video)) = &outcome.result {
+            let cost = video.usage.map_or("an unknown cost".to_owned(), |usage| usage.to_string());
+            let advice = if outcome.rehearsal.is_some() { "" } else { "; commit it with its receipt" };
+            let path = outcome.asset.path.display();
+            print_directive(format_args!("warning={path} was generated for {cost}{advice}"));
+        }
+    }
+    let rehearsals = outcomes.iter_mut().filter_map(|outcome| outcome.rehearsal.take()).collect();
+    check_all(outcomes)?;
+    Ok(rehearsals)
+}
+
+/// Why nothing may be generated, and the command that would generate it.
+struct Refusal {
+    reason: &'static str,
     command: Option<String>,
 }
 
-/// `None` if something may be generated.
-fn why_not_to_generate(package: &Path) -> Option<Policy> {
+/// Returns `None` if assets may be generated.
+fn generation_forbidden(package: &Path) -> Option<Refusal> {
     let is = |name: &str, value: &str| env::var_os(name).is_some_and(|found| found == value);
     if is_copy(package) {
-        let why = "this is a copy that Cargo has made, and what is paid for in it would be lost: generate in the \
-                   package's own folder, and see that `include` in its Cargo.toml names the file and its receipt";
-        return Some(Policy { why, command: None });
+        let reason = "this is a copy that Cargo has made, and a file that is generated here would be lost; generate it \
+                      in the package's own directory, and check that `include` in its Cargo.toml names the file and its \
+                      receipt";
+        return Some(Refusal { reason, command: None });
     }
-    let why = if env::var_os("DOCS_RS").is_some() {
+    let reason = if env::var_os("DOCS_RS").is_some() {
         "docs.rs (DOCS_RS is set) builds without a network"
     } else if is("CARGO_NET_OFFLINE", "true") {
         "Cargo is offline (CARGO_NET_OFFLINE is set)"
     } else if !is(GENERATE, "1") {
-        // Nor with another value: a payment should be meant.
-        "a build generates nothing without KLING_GENERATE=1, since it costs money"
+        // No other value counts: a payment must be intended.
+        "generation costs money and is disabled unless KLING_GENERATE=1 is set"
     } else {
         return None;
     };
-    Some(Policy { why, command: Some(command(package)) })
+    Some(Refusal { reason, command: Some(command(package)) })
 }
 
-/// Whether this is a copy that Cargo has made: of a package that it has packed (`cargo package`, a registry, `cargo
-/// vendor`) or checked out (a git dependency).
+/// Returns `true` if this is a copy that Cargo has made: of a package that it has packaged (`cargo package`, a
+/// registry, `cargo vendor`) or checked out (a git dependency).
 fn is_copy(package: &Path) -> bool {
     let manifest = fs::read(package.join("Cargo.toml")).unwrap_or_default();
-    let is_packed = manifest.starts_with(b"# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO");
-    is_packed || package.ancestors().any(|folder| folder.join(".cargo-ok").exists())
+    let is_packaged = manifest.starts_with(b"# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO");
+    is_packaged || package.ancestors().any(|directory| directory.join(".cargo-ok").exists())
 }
 
-/// Passes if all assets are current.
-fn check(assets: &[Asset], policy: &Policy) -> Result<()> {
-    let (mut to_pay, mut to_go_on_with) = (0, 0);
+/// Checks that all assets are current, and returns the warnings about rehearsals.
+fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
+    let (mut to_pay, mut to_resume) = (0, 0);
+    let mut rehearsals = Vec::new();
+    let mut charged = Charged::No;
     let mut stopped = Vec::new();
     for asset in assets {
-        let why = match asset.state() {
-            Ok(State::Current) => continue,
-            Ok(state) => {
-                match state {
-                    State::Missing | State::Stale { .. } => to_pay += 1,
-                    State::InProgress { .. } | State::Unknown { client_request_id: Some(_) } => to_go_on_with += 1,
-                    _ => {}
+        let reason = match asset.inspect() {
+            Ok((finding, journal)) => {
+                let advice = Advice::new(asset, &finding, &journal);
+                if finding.state == State::Current {
+                    rehearsals.extend(advice.rehearsal());
+                    continue;
                 }
-                asset.why(&state)
+                match advice.remedy(&finding.state) {
+                    Remedy::Generate => to_pay += 1,
+                    Remedy::Resume => to_resume += 1,
+                    Remedy::Person => {}
+                }
+                charged = charged.max(finding.state.charged());
+                advice.reason(&finding.state)
             }
-            Err(error) => format!("{error:?}"),
+            Err(error) => {
+                charged = charged.max(error.charged());
+                format!("{error:?}")
+            }
         };
-        stopped.push((asset, why));
+        stopped.push((asset, reason));
     }
-    let Some(((first, why), others)) = stopped.split_first() else { return Ok(()) };
+    let Some(((first, reason), others)) = stopped.split_first() else { return Ok(rehearsals) };
     let others: String =
-        others.iter().map(|(asset, why)| format!("\n{} is not current: {why}", asset.path.display())).collect();
-    let price = match (to_pay, to_go_on_with) {
-        // The reasons say what to do.
+        others.iter().map(|(asset, reason)| format!("\n{} is not current: {reason}", asset.path.display())).collect();
+    let purpose = match (to_pay, to_resume) {
+        // The reasons name the next step.
         (0, 0) => None,
-        (0, _) => Some("to go on without paying again".to_owned()),
+        (0, _) => Some("to resume without paying again".to_owned()),
         (1, _) => Some("to pay for 1 generation".to_owned()),
         (more, _) => Some(format!("to pay for {more} generations")),
     };
-    let mut reason = format!("{why}{others}\n{}", policy.why);
-    if let (Some(price), Some(command)) = (price, &policy.command) {
-        reason += &format!("; {price}, {command}");
+    let mut reason = format!("{reason}{others}\n{}", refusal.reason);
+    if let (Some(purpose), Some(command)) = (purpose, &refusal.command) {
+        reason += &format!("; {purpose}, {command}");
     }
-    Err(Error::AssetNotCurrent { path: first.path.clone(), reason, charged: Charged::Perhaps })
+    Err(first.not_current(reason, charged))
 }
 
-/// What generates, from any folder.
+/// Returns the command that generates the assets, from any directory.
 fn command(package: &Path) -> String {
     let manifest = package.join("Cargo.toml").display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-+@%,=~".contains(c);
@@ -181,12 +215,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_cargo_has_made_is_known() {
+    fn copies_that_cargo_has_made_are_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let package = folder.path().join("checkout/package");
         fs::create_dir_all(&package).unwrap();
         fs::write(package.join("Cargo.toml"), "[package]\n").unwrap();
         assert!(!is_copy(&package));
+        fs::write(package.join("Cargo.toml"), "# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO\n").unwrap();
+        assert!(is_copy(&package), "a package from a registry");
+        fs::remove_file(package.join("Cargo.toml")).unwrap();
         fs::write(folder.path().join("checkout/.cargo-ok"), "").unwrap();
         assert!(is_copy(&package), "a git dependency");
     }

@@ -1,4 +1,4 @@
-//! The verdict on a file is the same in whatever pieces it comes, and the one that all of it at once would get.
+//! The check of a file has the same result for any division into pieces, and the one of a simpler check of all bytes.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|input: (Vec<u8>, Option<u64>, &[u8])| {
     assert_eq!(verdict.is_ok(), is_whole(file, length.is_some()), "{verdict:?}");
 });
 
-/// The file in pieces of these sizes, empty ones too, and then the rest of it.
+/// Divides a file into pieces of these sizes, including empty ones, and the rest.
 fn pieces<'a>(mut file: &'a [u8], sizes: &[u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for &size in sizes {

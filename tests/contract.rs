@@ -143,7 +143,7 @@ fn the_key_and_the_signature_of_a_file_are_never_printed() {
     let emulator = Emulator::builder()
         .create([Step::Http(401), Step::Close])
         .status([Step::Http(403), Step::Completed])
-        .file([Step::Http(400), Step::Html(200), Step::Close])
+        .file([Step::Http(413), Step::Html(200), Step::Close])
         .start();
     let client = client_with_canary(&emulator);
     print(format!("{client:?}"));

@@ -6,7 +6,7 @@ use std::io;
 
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
-use support::{closed_port, fox, printed};
+use support::{closed_port, fox, millis, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
 const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -126,7 +126,9 @@ fn exceeded_deadlines_report_the_last_status_and_the_last_failure() {
 
 fn video_with_file(steps: Vec<Step>) -> (Emulator, Client, Video) {
     let emulator = Emulator::builder().status([]).file(steps).start();
-    let client = emulator.client();
+    // How long a download waits for the file's server.
+    let poll = Poll { max_wait: millis(50), ..Poll::default() };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
     let video = client.generate(&fox()).unwrap();
     (emulator, client, video)
 }
@@ -150,7 +152,7 @@ fn failed_downloads_name_the_id_to_resume() {
             format!("GET {FILE}: no response\n  caused by: too many redirects (limit 5)"),
         ),
     ] {
-        let (_emulator, client, video) = video_with_file(vec![step; 99]);
+        let (_emulator, client, video) = video_with_file(vec![step; 999]);
         let error = client.download(&video, folder.path().join("fox.mp4")).unwrap_err();
         assert_prints(&error, &format!("{UNFINISHED}\n  caused by: {causes}"));
     }

@@ -26,7 +26,7 @@ fn create_error(step: Step) -> Error {
 
 #[test]
 fn refusals_name_the_request_the_reason_and_what_to_check() {
-    let reason = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
+    let reason = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-000000000001)";
     let credit = "check the account's credit and the API key's permissions";
     for (step, expected) in [
         (Step::Http(400), format!("400: {reason}")),
@@ -81,7 +81,7 @@ fn unfinished_waits_name_the_id_to_resume() {
             Step::Http(401),
             format!(
                 "the service refused {GET} with status 401: Refused by the script (request id \
-                 5b0e8f5c-0000-4000-8000-rehearsal000); check the API key in AIML_API_KEY"
+                 5b0e8f5c-0000-4000-8000-000000000001); check the API key in AIML_API_KEY"
             ),
         ),
         (

@@ -289,6 +289,8 @@ mod tests {
         assert_eq!(excerpt(b" two\r\nlines \x1b[31m\n"), "two  lines  [31m");
         assert_eq!(excerpt("a\u{202e}4pm.b".as_bytes()), "a 4pm.b");
         assert_eq!(excerpt(b"\xff"), "\u{fffd}");
+        assert_eq!(excerpt("\u{feff}<p>\n".as_bytes()), "<p>");
+        assert_eq!(excerpt("ż".repeat(5000).as_bytes()), "ż".repeat(512));
         assert_eq!(excerpt("x".repeat(5000).as_bytes()).len(), 1024);
     }
 

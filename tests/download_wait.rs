@@ -173,6 +173,7 @@ fn a_poll_that_is_missed_while_a_url_is_renewed_is_retried() {
 }
 
 #[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
 fn a_remote_service_cannot_point_to_loopback() {
     let emulator = emulator(vec![], vec![]);
     let (_, mut video) = video(&emulator, 0);
@@ -199,7 +200,7 @@ fn the_file_server_never_receives_the_key_and_no_error_shows_a_signature() {
     let error = client.open(&video).unwrap_err();
     for head in [server.requests(), gone.requests()].concat() {
         assert_eq!(header(&head, "authorization"), None);
-        assert!(!head.contains("rehearsal-key"), "{head}");
+        assert!(!head.contains("offline-key"), "{head}");
     }
     assert!(!gone.requests().is_empty());
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -224,9 +224,9 @@ pub enum Error {
 impl Error {
     /// Returns the id of the generation that this error concerns.
     ///
-    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one cannot;
-    /// its id is returned for questions to the service's support. Returns `None` if no generation exists, or if it is
-    /// unknown whether one exists. If several assets could not be made, returns the first id.
+    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one
+    /// cannot; its id is returned for questions to the service's support. Returns `None` if no generation exists, or if
+    /// it is unknown whether one exists. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///

@@ -79,6 +79,9 @@ mod file_response;
 #[doc(hidden)]
 pub mod fuzzing;
 mod generation;
+// Chapters without items: only rustdoc reads them.
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod http;
 mod json;
 mod key_search;

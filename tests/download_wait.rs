@@ -199,7 +199,7 @@ fn the_file_server_never_receives_the_key_and_no_error_shows_a_signature() {
     let error = client.open(&video).unwrap_err();
     for head in [server.requests(), gone.requests()].concat() {
         assert_eq!(header(&head, "authorization"), None);
-        assert!(!head.contains("rehearsal-key"), "{head}");
+        assert!(!head.contains("offline-key"), "{head}");
     }
     assert!(!gone.requests().is_empty());
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -1,4 +1,4 @@
-//! Generates many videos on one thread, with a live line for each, and goes on where it stopped.
+//! Generates many videos on one thread, with a live line for each, and resumes after an interruption.
 //!
 //! ```sh
 //! cargo run --example many -- requests.json --output videos
@@ -40,7 +40,7 @@ struct Arguments {
     max_in_flight: usize,
 }
 
-/// What happened to a request last. A line of the journal holds its index and this.
+/// The last event of a request. Each line of the journal holds the index of a request and an event.
 #[derive(Serialize, Deserialize)]
 enum Event {
     /// A create request was about to be sent under this client request id.
@@ -50,7 +50,7 @@ enum Event {
     NotCharged,
 }
 
-/// The events of all requests, on disk before they matter.
+/// A file with the events of all requests, each synced before the next step is taken.
 struct Journal(File);
 
 impl Journal {
@@ -66,7 +66,7 @@ impl Journal {
     }
 
     fn add(&mut self, index: usize, event: &Event) -> Result<(), Box<dyn Error>> {
-        // In one write: half a line could not be read again.
+        // One write for the entire line: a partial line could not be parsed again.
         self.0.write_all((serde_json::to_string(&(index, event))? + "\n").as_bytes())?;
         Ok(self.0.sync_data()?)
     }
@@ -98,16 +98,16 @@ fn path_of(output: &Path, index: usize) -> PathBuf {
     output.join(format!("{index}.mp4"))
 }
 
-/// What is left to do.
+/// The requests that have no video yet.
 #[derive(Default)]
 struct Plan {
     to_create: Vec<usize>,
     to_wait_for: Vec<(usize, GenerationId)>,
-    /// Whether some request can only be decided later.
+    /// Whether the outcome of some request is still unknown.
     is_incomplete: bool,
 }
 
-/// Decides what to do about each request whose file is missing, given its last event.
+/// Decides for each request without a video whether to create its generation or to wait for it.
 fn plan(client: &Client, missing: impl Iterator<Item = (usize, Option<Event>)>) -> Result<Plan, kling::Error> {
     let mut plan = Plan::default();
     for (index, last) in missing {
@@ -127,7 +127,7 @@ fn plan(client: &Client, missing: impl Iterator<Item = (usize, Option<Event>)>) 
     Ok(plan)
 }
 
-/// Carries out the plan, and writes down each id before it matters.
+/// Carries out the plan, and records each id before the next step is taken.
 fn run(
     client: &Client,
     requests: &[VideoRequest],

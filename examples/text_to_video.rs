@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Some(path) => save(&client, &video, &path).map(|bytes| (path, bytes)),
         None => save_to_free_name(&client, &video),
     };
-    // The generation is paid for: whatever happens to the file, the error carries the id.
+    // The generation is paid for, so an error about the file must carry the id.
     let (path, bytes) = saved.map_err(|error| Error::Unfinished { id: video.id.clone(), source: Box::new(error) })?;
     let cost = video.usage.map_or("unknown cost".to_owned(), |usage| usage.to_string());
     println!("{}: {bytes} bytes, {cost}", path.display());
@@ -93,14 +93,14 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 fn generate(client: &Client, request: &VideoRequest) -> Result<Option<Video>, Error> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    // Without a handler, Ctrl-C ends the program: no reason to stop.
+    // Failing to set the handler is no reason to stop: Ctrl-C then ends the program.
     let _ = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     });
     let started = Instant::now();
-    // The id to resume with: that of the request, and then that of the generation.
+    // The id to resume with: the client request id, and the generation id once it exists.
     let mut id = String::new();
     for event in client.generate_all([request]).updates().tick(Duration::from_millis(200)) {
         match event.map(|(_, update)| update) {
@@ -112,7 +112,7 @@ fn generate(client: &Client, request: &VideoRequest) -> Result<Option<Video>, Er
                 }
                 println!("{:6.1} s  {update}", started.elapsed().as_secs_f32());
             }
-            None => {} // nothing has happened: time to look at the flag
+            None => {} // a tick: nothing has happened, but the flag is checked below
         }
         if interrupted.load(Ordering::Relaxed) {
             println!("stopped; the generation keeps running, and is charged; to resume it, run");
@@ -123,7 +123,7 @@ fn generate(client: &Client, request: &VideoRequest) -> Result<Option<Video>, Er
     unreachable!("`Finished` is always the last update")
 }
 
-/// Saves the video under the first free name. The name is chosen now: another program may have taken one meanwhile.
+/// Saves the video under the first free name. Tries the next one if another program takes the name in the meantime.
 fn save_to_free_name(client: &Client, video: &Video) -> Result<(PathBuf, u64), Error> {
     let numbered = (2..).map(|n| PathBuf::from(format!("video-{n}.mp4")));
     for path in iter::once(PathBuf::from("video.mp4")).chain(numbered).filter(|path| !path.exists()) {

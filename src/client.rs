@@ -9,6 +9,8 @@ use crate::api::Api;
 use crate::batch::Batch;
 use crate::create::Create;
 use crate::download::{self, Download};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;

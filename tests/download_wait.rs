@@ -173,6 +173,7 @@ fn a_poll_that_is_missed_while_a_url_is_renewed_is_retried() {
 }
 
 #[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
 fn a_remote_service_cannot_point_to_loopback() {
     let emulator = emulator(vec![], vec![]);
     let (_, mut video) = video(&emulator, 0);

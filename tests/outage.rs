@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Error, GenerationId, Poll, Status, Update};
-use support::{RawServer, cause, fox, millis, say};
+use support::{RawServer, cause, fox, millis, respond};
 
 fn ids(count: usize) -> Vec<GenerationId> {
     (0..count).map(|n| format!("{n}:a-model").parse().unwrap()).collect()
@@ -51,7 +51,7 @@ fn polls(statuses: &'static [u16]) -> RawServer {
         let body = if status == 200 { r#"{"status":"generating"}"# } else { "" };
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-        say(&mut stream, (head + body).as_bytes());
+        respond(&mut stream, (head + body).as_bytes());
     })
 }
 

@@ -186,23 +186,3 @@ pub fn in_child_process(environment: &[(&str, &str)], directory: &Path, body: im
     assert!(output.status.success() && stdout.contains(DONE), "{environment:?}\n{stdout}\n{stderr}");
     format!("{stdout}{stderr}")
 }
-
-// For the tests that still use the earlier names.
-pub fn say(stream: &mut TcpStream, response: &[u8]) {
-    respond(stream, response);
-}
-
-impl RawServer {
-    pub fn saying(response: &'static [u8]) -> Self {
-        RawServer::responding(response)
-    }
-
-    #[track_caller]
-    pub fn has_had(&self, expected: usize, case: &str) {
-        self.assert_connections(expected, case);
-    }
-}
-
-pub fn in_a_process_of_its_own(_: &str, environment: &[(&str, &str)], directory: &Path, body: impl FnOnce()) -> String {
-    in_child_process(environment, directory, body)
-}

@@ -50,8 +50,8 @@
 //!
 //! # Why a create request is not repeated
 //!
-//! A connection breaks before the response has arrived. Two things may have happened, and the client cannot tell them
-//! apart:
+//! A connection breaks before the response has arrived. Two things may have happened, and to the client they look the
+//! same:
 //!
 //! ```text
 //! client                      service
@@ -97,7 +97,8 @@
 //! ```
 //!
 //! The same rule holds for your own code: never put [`create`] or [`generate`] into a
-//! loop that repeats whatever has failed. First ask the error what was charged: that is [chapter 2](super::_2_errors).
+//! loop that repeats whatever has failed. First find out what was charged: see
+//! [chapter 2](super::_2_errors).
 //!
 //! [`create`]: crate::Client::create
 //! [`generate`]: crate::Client::generate

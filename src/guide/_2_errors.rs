@@ -28,7 +28,7 @@
 //!
 //! | Error | Charged | What happened | What to do next |
 //! |---|---|---|---|
-//! | [`MissingKey`] | no | There is no API key. | Set `AIML_API_KEY`. |
+//! | [`MissingKey`] | no | The API key is missing. | Set `AIML_API_KEY`. |
 //! | [`InvalidConfig`] | no | A setting cannot be used. | Correct what the message names. |
 //! | [`InvalidRequest`] | no | A field is not valid. Nothing was sent. | Correct the field. |
 //! | [`NotSent`] | no | The create request did not reach the service. | Check the connection, try again. |
@@ -56,7 +56,7 @@
 //! | 400, 422 | A field is wrong. The message names it. |
 //! | 401 | The API key is missing or wrong. |
 //! | 402, 403 | The account has no credit. |
-//! | 404 | There is no such model. |
+//! | 404 | The model does not exist. |
 //! | 429 | Too many requests. `retry_after` holds the pause that the service wants. |
 //!
 //! # One fact a line

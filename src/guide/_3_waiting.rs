@@ -1,7 +1,7 @@
 //! Chapter 3: deadlines, missed polls and `Retry-After`.
 //!
 //! [`Poll`] has two settings. `interval` is the pause between two polls, 10 s unless you set it. `max_wait` is the time
-//! limit of the whole wait, 1,000 s unless you set it. Both defaults are those of the service's [own
+//! limit of the wait, 1,000 s unless you set it. Both defaults are those of the service's [own
 //! sample](https://docs.aimlapi.com/api-references/video-models/kling-ai/v2.5-turbo-pro-text-to-video).
 //!
 //! The first poll is sent at once, and the last one when `max_wait` has passed. The clock is monotonic: setting the

@@ -5,8 +5,8 @@
 //!
 //! 1. *The file is complete or absent.* The bytes go to a temporary file beside the target. Only when they are a
 //!    complete MP4 file, and are synced to the disk, is the temporary file renamed.
-//! 2. *A broken transfer is resumed.* The next request asks for the rest (`Range`), on the condition that it is still
-//!    the same file (`If-Range`). If it is another one, the download starts over.
+//! 2. *A broken transfer is resumed.* The next request is for the rest (`Range`), on the condition that it is still the
+//!    same file (`If-Range`). If it is another one, the download starts over.
 //! 3. *The API key stays here.* The host of the file never receives it.
 //!
 //! ```
@@ -34,8 +34,8 @@
 //!
 //! # What else can go wrong
 //!
-//! - *The URL has expired.* The file's host refuses it, and the service is asked for a new one. That is why a
-//!   [`Video`] knows the id of its generation.
+//! - *The URL has expired.* The file's host refuses it, and the client requests a new one from the service. That is why a
+//!   [`Video`] holds the id of its generation.
 //! - *The host is away, or does not have the file yet.* The request is retried, with pauses that grow to 32 s.
 //! - *Nothing arrives for 30 s*, or less than 1 KiB per second. The connection counts as broken.
 //! - *A web page arrives instead of a video.* The error is `NotAVideo`, and no file is written.
@@ -43,7 +43,7 @@
 //! A download that makes no progress for [`Poll::max_wait`] ends as [`Unfinished`]. Then call it again: a new download
 //! starts at the first byte.
 //!
-//! "Complete" means that the structure of the MP4 file is complete. What the picture shows is not checked.
+//! "Complete" means that the structure of the MP4 file is complete. The picture itself is not checked.
 //!
 //! # Not over another file
 //!

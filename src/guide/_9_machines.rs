@@ -100,7 +100,7 @@
 //! RETURNING *;
 //! ```
 //!
-//! Do not hold one transaction around the whole job. If the worker dies, the database rolls it back, and with it the
+//! Do not hold one transaction around the job. If the worker dies, the database rolls it back, and with it the
 //! note that a request was sent. The 20 minutes must be longer than [`Poll::max_wait`](crate::Poll::max_wait).
 //!
 //! # An engine

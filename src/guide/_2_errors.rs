@@ -1,6 +1,6 @@
 //! Chapter 2: what each error means for your money, and what to do next.
 //!
-//! First find out whether the generation was charged. [`Error::charged`] says so for every error.
+//! First find out whether the generation was charged. [`Error::charged`] returns it for every error.
 //!
 //! | [`Charged`] | What to do |
 //! |---|---|
@@ -39,7 +39,7 @@
 //! | [`Unfinished`] | yes | The generation exists, the video was not received. | [`wait`] for the id again. |
 //! | [`AssetNotCurrent`] | it says | A file and its receipt differ. | Follow the message. |
 //! | [`AssetsNotMade`] | the worst | Some assets could not be made. | See the error of each. |
-//! | [`Io`] | perhaps | A file could not be written. | Free the disk, [`download`] again. |
+//! | [`Io`] | perhaps | A file could not be written. | Free some space, [`download`] again. |
 //!
 //! [^free]: If [`Failure::is_free`] returns `false`, the service does not document whether it charges: perhaps.
 //!

@@ -150,7 +150,7 @@ impl Api {
             Verdict::Ambiguous => (RetryClass::Transient, None),
         };
         let retry_after = response.retry_after;
-        Err(FailedAttempt { class, retry_after, error: unexpected(request, response, cause, redactor) })
+        Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request, response, cause, redactor)) })
     }
 }
 
@@ -201,13 +201,13 @@ fn refused(request: String, response: &Response, class: RetryClass, redactor: &R
     FailedAttempt {
         class,
         retry_after: response.retry_after,
-        error: Error::Refused {
+        error: Box::new(Error::Refused {
             request,
             status: response.status,
             message: refusal.message,
             request_id: refusal.request_id,
             retry_after: response.retry_after,
-        },
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use crate::api::Api;
@@ -14,7 +15,7 @@ use crate::poll::Poll;
 use crate::recover::{self, Recovery};
 use crate::request::VideoRequest;
 use crate::retry::RetryClass;
-use crate::save::TempVideo;
+use crate::save::{TempVideo, check_absent};
 use crate::update::Update;
 use crate::watch::Watch;
 
@@ -265,7 +266,7 @@ impl Client {
     /// [`Error::Unfinished`], which carries the id. Its source is [`Error::NoResponse`] (also if the URL may not be
     /// requested), [`Error::UnexpectedResponse`] or [`Error::NotAVideo`].
     pub fn open(&self, video: &Video) -> Result<Download> {
-        Download::open(self.api.clone(), video.clone())
+        Download::open(self.api.clone(), video.clone(), self.poll.max_wait)
     }
 
     /// Downloads a video to a file, and returns its length in bytes.
@@ -273,19 +274,104 @@ impl Client {
     /// The file is either complete or absent: it is written to a temporary file in the same directory, checked, synced,
     /// and then renamed over `path`. See [`save`](crate::save()) for what is not promised.
     ///
-    /// Broken transfers are resumed where they stopped. The download fails after five consecutive attempts without a
-    /// new byte. An attempt is aborted after 30 s of silence or when the transfer rate drops below 1 KiB/s.
+    /// Broken transfers are resumed where they stopped. An attempt is aborted after 30 s of silence
+    /// ([`Timeouts::stall`](crate::Timeouts::stall)), or when the transfer rate drops below 1 KiB/s.
+    ///
+    /// A file server that is away, busy, or does not have the file yet is waited for. Attempts are retried with delays
+    /// that grow from 1 s to 32 s, or as long as a `Retry-After` requests. If the server refuses the URL (400 to 404 or
+    /// 410), the service is asked for a new one. The download fails once it has spent [`Poll::max_wait`] without progress,
+    /// which is 64 KiB of new bytes. Files of more than 16 GiB are rejected.
     ///
     /// # Errors
     ///
     /// [`Error::Unfinished`], which carries the id. Its source is that of [`open`](Client::open), or [`Error::Io`].
     pub fn download(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
-        self.fetch(video, path.as_ref())?.persist().map_err(|error| error.or_unfinished(&video.id))
+        self.download_with(video, path, |download| download)
+    }
+
+    /// Downloads a video like [`download`](Client::download), through a reader of your own: to show progress, say.
+    ///
+    /// `wrap` is called again if the download starts over, because the file has changed on its server.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`download`](Client::download).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::{self, Read};
+    /// use kling::emulator::Emulator;
+    /// use kling::{Download, VideoRequest};
+    ///
+    /// /// Prints how much has been read. A progress bar has a method for this, such as indicatif's `wrap_read`.
+    /// struct Progress(Download, u64);
+    ///
+    /// impl Read for Progress {
+    ///     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    ///         let n = self.0.read(buf)?;
+    ///         self.1 += n as u64;
+    ///         println!("{} of {:?} bytes", self.1, self.0.len());
+    ///         Ok(n)
+    ///     }
+    /// }
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let path = std::env::temp_dir().join(format!("fox-with-{}.mp4", std::process::id()));
+    /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+    /// let bytes = client.download_with(&video, &path, |download| Progress(download, 0))?;
+    /// assert_eq!(video.file_size, Some(bytes));
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn download_with<R: Read>(
+        &self,
+        video: &Video,
+        path: impl AsRef<Path>,
+        wrap: impl FnMut(Download) -> R,
+    ) -> Result<u64> {
+        let temp = download::fetch(&self.api, video, path.as_ref(), self.poll.max_wait, wrap)?;
+        temp.persist().map_err(|error| error.or_unfinished(&video.id))
+    }
+
+    /// Downloads a video like [`download`](Client::download), but never replaces anything: fails if `path` exists.
+    ///
+    /// If several processes download to one path at the same time, exactly one succeeds: see
+    /// [`save_new`](crate::save_new()).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`download`](Client::download). The source of [`Error::Unfinished`] is [`Error::Io`] with
+    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if there is anything at `path`: before anything is
+    /// requested, or because it appeared in the meantime.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use kling::emulator::Emulator;
+    /// use kling::{Error, VideoRequest};
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let path = std::env::temp_dir().join(format!("fox-once-{}.mp4", std::process::id()));
+    /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+    /// client.download_new(&video, &path)?;
+    /// let Err(Error::Unfinished { source, .. }) = client.download_new(&video, &path) else { panic!("it exists") };
+    /// assert!(matches!(*source, Error::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists));
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn download_new(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
+        let path = path.as_ref();
+        let saved = check_absent(path).and_then(|()| self.fetch(video, path)).and_then(TempVideo::persist_new);
+        saved.map_err(|error| error.or_unfinished(&video.id))
     }
 
     /// Downloads a video to a temporary file beside `path`.
     pub(crate) fn fetch<'a>(&self, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
-        download::fetch(&self.api, video, path)
+        download::fetch(&self.api, video, path, self.poll.max_wait, |download| download)
     }
 
     /// Returns the origin of the server.

@@ -77,14 +77,14 @@ impl Create {
             let delay = retry::delay(self.failed_attempts, MAX_ATTEMPTS, base, random::fraction(), retry_after);
             delay.filter(|_| class == RetryClass::Transient)
         };
-        let Some(delay) = delay else { return Attempt::Failed(error, retry_after) };
+        let Some(delay) = delay else { return Attempt::Failed(*error, retry_after) };
         self.due = Instant::now() + delay;
         // The log entry of a refused attempt should not be taken for the outcome of the next one. Under an id of the
         // caller's it cannot be avoided, and `recover` allows for it.
         if self.id_is_generated {
             self.client_request_id = generated_id();
         }
-        Attempt::Retrying(error)
+        Attempt::Retrying(*error)
     }
 
     /// Sends the request, and sleeps between its attempts.

@@ -1,325 +1,370 @@
-//! A download: a reader that goes on after a broken transfer, and ends well only when the video is whole.
+//! A reader over a video file that resumes broken transfers and reports end of file only once the video is complete.
 
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::{Api, StatusResponse};
 use crate::error::{BoxError, Error, Result};
+use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::generation::{Status, Video};
-use crate::http::{FileResponse, Validators, describe_io_error};
-use crate::mp4::Boxes;
+use crate::http::describe_io_error;
+use crate::mp4::{self, Boxes};
 use crate::random;
 use crate::redact::redact_url;
 use crate::resume_budget::ResumeBudget;
-use crate::retry;
-use crate::retry::{FailedAttempt, RetryClass};
-use crate::save::TempVideo;
+use crate::retry::{self, FailedAttempt, RetryClass};
+use crate::save::{TempVideo, check_writable};
+use crate::transfer::{Digest, Reread, Transfer};
 use crate::url::Url;
 
-/// A video on its way: a reader, made by [`Client::open`](crate::Client::open).
+/// A reader over a video file, returned by [`Client::open`](crate::Client::open).
 ///
-/// It goes on by itself where a transfer broke, and asks for a fresh URL once when the old one has expired. It reads to
-/// its end (`Ok(0)`) only if all bytes have come, of one file, and are one whole MP4 file; anything else is an error,
-/// which [`io::Error::downcast`] turns into an [`Error`].
+/// It resumes broken transfers automatically, and requests a new URL if the old one has expired. It reports end of file
+/// (`Ok(0)`) only once all bytes of one complete MP4 file have been read. Anything else is an error, which
+/// [`io::Error::downcast`] turns into an [`Error`].
 ///
-/// To write it to a file that is whole or absent, hand it to [`save`](crate::save()).
+/// The transfer decides where the file ends: its `Content-Length`, or its last chunk. If a response has neither, the
+/// structure of the file and [`Video::file_size`] decide.
+///
+/// To write the video to a file that is either complete or absent, pass the reader to [`save`](crate::save()).
 ///
 /// # Example
 ///
 /// ```
-/// # let emulator = kling::emulator::Emulator::start();
-/// # let client = emulator.client();
 /// use std::io::Read;
 /// use kling::VideoRequest;
+/// use kling::emulator::Emulator;
 ///
+/// let emulator = Emulator::start();
+/// let client = emulator.client();
 /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
 /// let mut bytes = Vec::new();
-/// client.open(&video)?.read_to_end(&mut bytes).expect("a whole video");
+/// client.open(&video)?.read_to_end(&mut bytes)?;
 /// assert_eq!(&bytes[4..8], b"ftyp");
-/// # Ok::<(), kling::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Download {
     api: Api,
     video: Video,
-    body: Option<Box<dyn Read + Send + Sync>>,
-    /// What is known of the file.
+    state: State,
+    /// The length of the file, as far as its server has announced it.
     total: Option<u64>,
-    version: Validators,
-    /// The bytes handed out: how many, their digest, and the boxes that they are.
+    validators: Validators,
+    /// The number of bytes returned so far, and their structure.
     position: u64,
-    digest: Digest,
     boxes: Boxes,
-    /// What of `body` was handed out before, and is read again to see whether it is the same.
-    again: Option<Again>,
-    effort: ResumeBudget,
-    ranges_refused: bool,
-    asked_afresh: bool,
-    end: Option<End>,
+    /// The digest of the bytes returned so far, if no validator identifies the file.
+    digest: Option<Digest>,
+    budget: ResumeBudget,
+    ranges_failed: bool,
+    url_renewed: bool,
+    /// Whether the server has another file at this URL than the one whose bytes were returned. It is shared, because a wrapper may own this reader.
+    has_changed: Arc<AtomicBool>,
 }
 
-struct Again {
-    left: u64,
-    digest: Digest,
-    /// What becomes known of the file if it is the same.
-    total: Option<u64>,
-    version: Validators,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    Whole,
-    /// The server has another file at this place than the one whose bytes were handed out.
-    Changed,
-    Broken,
+enum State {
+    /// No response is open: the next read requests the file.
+    Disconnected,
+    Reading(Transfer),
+    Done,
+    Failed,
 }
 
 impl Download {
-    /// Connects, and reads no byte of the file yet.
-    pub(crate) fn open(api: Api, video: Video) -> Result<Self> {
-        let mut download = Download {
-            api,
-            video,
-            body: None,
-            total: None,
-            version: Validators::default(),
-            position: 0,
-            digest: Digest::default(),
-            boxes: Boxes::default(),
-            again: None,
-            effort: ResumeBudget::default(),
-            ranges_refused: false,
-            asked_afresh: false,
-            end: None,
-        };
+    /// Requests the file, and reads no byte of it yet. The download fails after `max_wait` without progress.
+    pub(crate) fn open(api: Api, video: Video, max_wait: Duration) -> Result<Self> {
+        let mut download = Download::new(api, video, max_wait);
         download.connect().map_err(|error| error.or_unfinished(&download.video.id))?;
         Ok(download)
     }
 
-    /// The length of the file in bytes, if its server or the service tells it.
-    #[expect(clippy::len_without_is_empty, reason = "an empty file is no video: reading it is an error")]
+    fn new(api: Api, video: Video, max_wait: Duration) -> Self {
+        let budget = ResumeBudget::new(max_wait, api.timeouts().stall);
+        Download {
+            api,
+            video,
+            state: State::Disconnected,
+            total: None,
+            validators: Validators::default(),
+            position: 0,
+            boxes: Boxes::default(),
+            digest: None,
+            budget,
+            ranges_failed: false,
+            url_renewed: false,
+            has_changed: Arc::default(),
+        }
+    }
+
+    /// Returns the length of the file in bytes, if it is known. The length that the file's server announces takes
+    /// precedence over [`Video::file_size`].
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is not a video: reading it is an error")]
     pub fn len(&self) -> Option<u64> {
-        self.total
+        self.total.or(self.video.file_size)
+    }
+
+    /// Returns the video that is being downloaded.
+    pub fn video(&self) -> &Video {
+        &self.video
     }
 
     fn read_next(&mut self, buf: &mut [u8]) -> Result<usize> {
-        if buf.is_empty() || self.end == Some(End::Whole) {
-            return Ok(0);
-        }
         loop {
-            if self.position > 0 && self.total == Some(self.position) && self.again.is_none() {
-                return self.finish(true);
-            }
-            let Some(body) = &mut self.body else {
-                self.connect()?;
-                continue;
+            let transfer = match &mut self.state {
+                State::Reading(transfer) => transfer,
+                State::Disconnected => {
+                    self.connect()?;
+                    continue;
+                }
+                State::Done | State::Failed => return Ok(0),
             };
-            let most = self.again.as_ref().and_then(|again| usize::try_from(again.left).ok()).unwrap_or(usize::MAX);
-            let window = buf.len().min(most);
-            let asked = Instant::now();
-            let n = match body.read(&mut buf[..window]) {
+            let is_reread = transfer.reread.is_some();
+            let started = Instant::now();
+            let result = transfer.read(buf);
+            let waited = started.elapsed();
+            let n = match result {
+                Ok(0) => {
+                    self.end_transfer(true, self.cut())?;
+                    continue;
+                }
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.effort.is_too_slow(0, 0, asked.elapsed(), self.api.timeouts().stall);
-                    self.broken(self.no_answer(describe_io_error(error)), None)?;
+                    self.budget.record_read(0, 0, waited);
+                    self.end_transfer(false, self.no_response(describe_io_error(error)))?;
                     continue;
                 }
             };
-            if n == 0 {
-                // A body without a length ends like this also when it was cut.
-                if self.total.is_none() && self.again.is_none() && self.boxes.finish(None).is_ok() {
-                    return self.finish(false);
-                }
-                self.broken(self.cut(), None)?;
-                continue;
+            let new_bytes = if is_reread { 0 } else { n };
+            let is_too_slow = self.budget.record_read(n as u64, new_bytes as u64, waited);
+            if is_reread {
+                self.compare(&buf[..n])?
+            } else {
+                self.deliver(&buf[..n])?
             }
-            let new = if self.again.is_some() { 0 } else { n as u64 };
-            if self.effort.is_too_slow(n as u64, new, asked.elapsed(), self.api.timeouts().stall) {
-                self.broken(self.no_answer("it sends less than 1 KiB/s".into()), None)?;
-                if new == 0 {
-                    continue;
-                }
+            if is_too_slow {
+                self.interrupt(self.no_response("the transfer rate fell below 1 KiB/s".into()), None)?;
             }
-            if new == 0 {
-                self.compare(&buf[..n])?;
-                continue;
+            if new_bytes > 0 {
+                return Ok(new_bytes);
             }
-            self.hand_out(&buf[..n])?;
-            return Ok(n);
         }
     }
 
-    /// Follows bytes that are handed out.
-    fn hand_out(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Records bytes that are returned to the caller.
+    fn deliver(&mut self, bytes: &[u8]) -> Result<()> {
         self.boxes.update(bytes).map_err(|found| self.not_a_video(found))?;
-        self.digest.add(bytes);
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
         self.position += bytes.len() as u64;
         match self.total {
             Some(total) if self.position > total => {
-                Err(self.not_a_video(format!("it is longer than the {total} bytes announced")))
+                Err(self.not_a_video(format!("it is longer than the announced {total} bytes")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Follows bytes that were handed out before: the same ones, unless the file has changed.
+    /// Compares bytes with those that were returned before.
     fn compare(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(again) = &mut self.again else { return Ok(()) };
-        again.digest.add(bytes);
-        again.left -= bytes.len() as u64;
-        if again.left > 0 {
-            return Ok(());
+        let State::Reading(transfer) = &mut self.state else { return Ok(()) };
+        let Some(reread) = transfer.reread.take_if(|reread| reread.update(bytes)) else { return Ok(()) };
+        if reread.digest.is_some() {
+            if reread.digest != self.digest {
+                return Err(self.changed());
+            }
+            self.validators = reread.validators;
+            self.digest = self.digest.filter(|_| !self.validators.are_strong());
         }
-        if again.digest != self.digest {
-            return Err(self.changed());
-        }
-        if let Some(same) = self.again.take() {
-            (self.total, self.version) = (same.total, same.version);
-        }
+        self.total = reread.total.or(self.total);
         Ok(())
     }
 
-    fn finish(&mut self, length_is_known: bool) -> Result<usize> {
-        let total = self.total.filter(|_| length_is_known);
-        self.boxes.finish(total).map_err(|found| self.not_a_video(found))?;
-        self.body = None;
-        self.end = Some(End::Whole);
-        Ok(0)
-    }
-
-    /// Asks for the file until a body comes.
-    fn connect(&mut self) -> Result<()> {
-        loop {
-            match self.attempt() {
-                Ok(body) => {
-                    self.body = Some(body);
-                    return Ok(());
-                }
-                Err(FailedAttempt { error, class: RetryClass::Transient, retry_after }) => {
-                    self.broken(error, retry_after)?
-                }
-                Err(FailedAttempt { error, class: RetryClass::NotFound, .. }) if !self.asked_afresh => {
-                    self.ask_afresh(error)?
-                }
-                Err(FailedAttempt { error, .. }) => return Err(error),
-            }
+    /// Ends a transfer, and with it the download if the file is complete. `is_read` is `false` if the body broke off.
+    fn end_transfer(&mut self, is_read: bool, error: Error) -> Result<()> {
+        let State::Reading(transfer) = &self.state else { return Ok(()) };
+        let is_until_close = transfer.framing == Framing::UntilClose;
+        if transfer.reread.is_some() {
+            // A framed body that ends here is another, shorter file.
+            return if is_read && !is_until_close { Err(self.changed()) } else { self.interrupt(error, None) };
         }
-    }
-
-    /// Counts a broken attempt, and pauses before the next.
-    fn broken(&mut self, error: Error, retry_after: Option<Duration>) -> Result<()> {
-        self.body = None;
-        self.again = None;
-        let Some(fruitless) = self.effort.after_a_break() else { return Err(error) };
-        let base = self.api.retry_delay();
-        match retry::delay(fruitless, u32::MAX, base, random::fraction(), retry_after) {
-            Some(pause) => thread::sleep(pause),
-            None => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Asks for the file once, from where it broke if its server can tell that it is still the same.
-    fn attempt(&mut self) -> Result<Box<dyn Read + Send + Sync>, FailedAttempt> {
-        let url = Url::parse(&self.video.url)
-            .map_err(|reason| FailedAttempt::new(RetryClass::Permanent, self.no_answer(reason.into())))?;
-        let can_go_on = self.version.is_strong() && !self.ranges_refused;
-        let from = if can_go_on { self.position } else { 0 };
-        let mut answer = self
-            .api
-            .http()
-            .file(&url, from, &self.version)
-            .map_err(|fault| FailedAttempt::new(fault.class, self.no_answer(fault.cause)))?;
-        match answer.status {
-            200 | 203 => {
-                let total = answer.length.or(self.video.file_size);
-                if self.position == 0 {
-                    self.check_length(&mut answer)?;
-                    self.total = total;
-                    self.version = answer.validators;
-                } else if answer.length.is_some_and(|length| length < self.position) {
-                    return Err(FailedAttempt::new(RetryClass::Permanent, self.changed()));
-                } else {
-                    let (left, digest) = (self.position, Digest::default());
-                    self.again = Some(Again { left, digest, total, version: answer.validators });
-                }
-                Ok(answer.body)
-            }
-            206 if from > 0 && self.goes_on(&answer) => {
-                self.total = answer.range.map(|(_, total)| total);
-                Ok(answer.body)
-            }
-            // The range was misunderstood, or cannot be had, or is of another file: all of it tells what there is.
-            206 | 416 if from > 0 => {
-                self.ranges_refused = true;
-                Err(self.refused(RetryClass::Transient, &answer))
-            }
-            401 | 402 | 403 | 404 | 410 => Err(self.refused(RetryClass::NotFound, &answer)),
-            408 | 409 | 425 | 429 | 500.. => Err(self.refused(RetryClass::Transient, &answer)),
-            _ => Err(self.refused(RetryClass::Permanent, &answer)),
-        }
-    }
-
-    /// Whether a 206 is the rest of the same file.
-    fn goes_on(&self, answer: &FileResponse) -> bool {
-        let fits = |(start, total)| start == self.position && self.total.is_none_or(|known| known == total);
-        answer.range.is_some_and(fits) && answer.validators.matches(&self.version)
-    }
-
-    /// The URL has expired, or was wrong: the service may have another.
-    fn ask_afresh(&mut self, refusal: Error) -> Result<()> {
-        match self.api.status(&self.video.id, None) {
-            Ok(StatusResponse { status: Status::Completed(video), .. }) => {
-                self.asked_afresh = true;
-                self.video = video;
+        let size = self.video.file_size;
+        let is_framed = match self.total {
+            Some(total) => total == self.position,
+            None if is_until_close => size == Some(self.position),
+            None => is_read,
+        };
+        // Complete boxes alone are proof enough, unless the service announced more bytes.
+        let may_end = is_read && self.total.is_none() && size.is_none_or(|size| size < self.position);
+        match self.boxes.finish(is_framed) {
+            Ok(()) if is_framed || may_end => {
+                self.state = State::Done;
                 Ok(())
             }
-            Ok(_) => Err(refusal),
-            Err(FailedAttempt { error, class: RetryClass::Transient, retry_after }) => self.broken(error, retry_after),
-            Err(setback) => Err(setback.error),
+            Err(found) if is_framed && is_read => Err(self.not_a_video(found)),
+            _ => self.interrupt(error, None),
         }
     }
 
-    /// The service and the file's server have to agree on the length, where both tell it.
-    fn check_length(&self, answer: &mut FileResponse) -> Result<(), FailedAttempt> {
-        match (answer.length, self.video.file_size) {
-            (Some(length), Some(size)) if length != size => {
-                // That it is a page tells more than its length does.
-                let mut head = Vec::new();
-                let _ = (&mut answer.body).take(8).read_to_end(&mut head);
-                let mut boxes = Boxes::default();
-                let found = boxes.update(&head).and_then(|()| if head.len() < 8 { boxes.finish(None) } else { Ok(()) });
-                let found = found.err().unwrap_or(format!("it has {length} bytes, and the service says {size}"));
-                Err(FailedAttempt::new(RetryClass::Permanent, self.not_a_video(found)))
+    /// Closes the response, and waits before the next attempt. Returns `error` if the last attempt has been made.
+    fn interrupt(&mut self, error: Error, retry_after: Option<Duration>) -> Result<()> {
+        self.state = State::Disconnected;
+        if self.wait(retry_after) { Ok(()) } else { Err(error) }
+    }
+
+    /// Records a failed attempt, and sleeps before the next one. Returns `false` if the last one has been made.
+    fn wait(&mut self, retry_after: Option<Duration>) -> bool {
+        let attempts = self.budget.record_failure();
+        let delay = retry::backoff(attempts, self.api.retry_delay(), random::fraction());
+        let delay = self.budget.next_delay(delay, retry_after);
+        delay.inspect(|delay| thread::sleep(*delay)).is_some()
+    }
+
+    /// Requests the file until there is a body to read.
+    fn connect(&mut self) -> Result<()> {
+        loop {
+            let started = Instant::now();
+            let attempt = self.attempt();
+            self.budget.record_wait(started.elapsed());
+            match attempt {
+                Ok(transfer) => {
+                    self.state = State::Reading(transfer);
+                    self.url_renewed = false;
+                    return Ok(());
+                }
+                Err(FailedAttempt { error, class, retry_after }) => match class {
+                    RetryClass::Transient => self.interrupt(*error, retry_after)?,
+                    RetryClass::NotFound | RetryClass::MissingUrl => self.renew_url(*error, retry_after)?,
+                    RetryClass::Permanent => return Err(*error),
+                },
             }
-            _ => Ok(()),
         }
     }
 
-    fn changed(&mut self) -> Error {
-        self.end = Some(End::Changed);
-        self.not_a_video("its server has another file there than before".to_owned())
+    /// Requests the file once. If a validator identifies it, only the bytes that are missing are requested.
+    fn attempt(&mut self) -> Result<Transfer, FailedAttempt> {
+        let url = Url::parse(&self.video.url).map_err(|reason| permanent(self.no_response(reason.into())))?;
+        let can_resume = self.validators.are_strong() && !self.ranges_failed;
+        let from = if can_resume { self.position } else { 0 };
+        let response = self.api.http().file(&url, from, &self.validators);
+        let response = response.map_err(|error| FailedAttempt::new(error.class, self.no_response(error.cause)))?;
+        match (response.status, response.range) {
+            (200 | 203, None) => self.start(response.framing.length(), response),
+            // In a 200, the header has no meaning, but a body that begins elsewhere would be damaged.
+            (200 | 203, Some(range)) if range.first() == Some(0) => self.start(response.framing.length(), response),
+            (206, Some(ContentRange::Part { first: 0, total, .. })) if from == 0 => self.start(total, response),
+            (206, None) if from == 0 => self.start(None, response),
+            (206, Some(range)) if from > 0 && self.is_rest_of_same_file(range, &response) => {
+                self.total = range.total().or(self.total);
+                Ok(Transfer::new(response, self.total))
+            }
+            // Nothing is left: the file ends where a body without a length ended.
+            (416, Some(ContentRange::Unsatisfied { total })) if total == from && from > 0 => {
+                self.total = Some(total);
+                Ok(Transfer::empty())
+            }
+            // The range was misunderstood, or is of another file: a request without one will show it.
+            (200 | 203 | 206 | 416, _) => {
+                self.ranges_failed = true;
+                Err(self.refused(RetryClass::Transient, &response))
+            }
+            // The URL has expired or is wrong, or the file is not published yet.
+            (202 | 204 | 304 | 400..=404 | 410, _) => Err(self.refused(RetryClass::NotFound, &response)),
+            (408 | 409 | 425 | 429 | 500.., _) => Err(self.refused(RetryClass::Transient, &response)),
+            _ => Err(self.refused(RetryClass::Permanent, &response)),
+        }
+    }
+
+    /// Reads a response that begins with the first byte of the file.
+    fn start(&mut self, total: Option<u64>, response: FileResponse) -> Result<Transfer, FailedAttempt> {
+        mp4::check_length(total.unwrap_or_default()).map_err(|found| permanent(self.not_a_video(found)))?;
+        let validators = response.validators.clone();
+        let mut transfer = Transfer::new(response, total);
+        if self.position == 0 {
+            self.digest = (!validators.are_strong()).then(Digest::default);
+            (self.total, self.validators) = (total, validators);
+            return Ok(transfer);
+        }
+        let is_same = self.validators.matches(&validators);
+        let has_other_length = total.is_some_and(|total| self.total.is_some_and(|known| known != total));
+        let is_shorter = total.is_some_and(|total| total < self.position);
+        if has_other_length || is_shorter || !(is_same || self.digest.is_some()) {
+            return Err(permanent(self.changed()));
+        }
+        let digest = (!is_same).then(Digest::default);
+        transfer.reread = Some(Reread { left: self.position, digest, total, validators });
+        Ok(transfer)
+    }
+
+    /// Returns `true` if a 206 is the rest of the file whose beginning was returned.
+    fn is_rest_of_same_file(&self, range: ContentRange, response: &FileResponse) -> bool {
+        let ContentRange::Part { first, last, total } = range else { return false };
+        let has_same_total = total.is_none_or(|total| self.total.is_none_or(|known| known == total));
+        let has_length_of_range = response.framing.length().is_none_or(|length| length == last - first + 1);
+        let is_same = self.validators.are_continued_by(&response.validators);
+        first == self.position && has_same_total && has_length_of_range && is_same
+    }
+
+    /// Asks the service for a new URL after the file's server has refused this one.
+    ///
+    /// A new URL is tried at once. If it is refused as well, the file may not be published yet: then, and while the
+    /// service still reports the generation as completed, the delays grow.
+    fn renew_url(&mut self, refusal: Error, retry_after: Option<Duration>) -> Result<()> {
+        let is_first = !std::mem::replace(&mut self.url_renewed, true);
+        if !is_first && !self.wait(retry_after) {
+            return Err(refusal);
+        }
+        let started = Instant::now();
+        let response = self.api.status(&self.video.id, None);
+        self.budget.record_wait(started.elapsed());
+        match response {
+            Ok(StatusResponse { status: Status::Completed(video), .. }) => {
+                let is_new = video.url != self.video.url;
+                self.video = video;
+                if is_first && !is_new && !self.wait(retry_after) { Err(refusal) } else { Ok(()) }
+            }
+            Ok(StatusResponse { status: Status::Failed(failure), .. }) => {
+                Err(Error::Failed { id: self.video.id.clone(), failure })
+            }
+            Ok(_) => Err(refusal),
+            Err(FailedAttempt { error, class: RetryClass::Permanent, .. }) => Err(*error),
+            Err(FailedAttempt { error, retry_after, .. }) => {
+                if self.wait(retry_after) {
+                    Ok(())
+                } else {
+                    Err(*error)
+                }
+            }
+        }
+    }
+
+    fn changed(&self) -> Error {
+        self.has_changed.store(true, Ordering::Relaxed);
+        self.not_a_video("the file on the server has changed since its first bytes were read".to_owned())
     }
 
     fn cut(&self) -> Error {
-        let known = self.boxes.finish(self.total).err();
-        self.not_a_video(known.unwrap_or(format!("it ends after {} bytes", self.position)))
+        let found = self.boxes.finish(false).err();
+        self.not_a_video(found.unwrap_or_else(|| format!("it ends after {} bytes", self.position)))
     }
 
-    fn refused(&self, class: RetryClass, answer: &FileResponse) -> FailedAttempt {
+    fn refused(&self, class: RetryClass, response: &FileResponse) -> FailedAttempt {
         FailedAttempt {
             class,
-            retry_after: answer.retry_after,
-            error: Error::UnexpectedResponse {
+            retry_after: response.retry_after,
+            error: Box::new(Error::UnexpectedResponse {
                 request: self.request(),
-                status: answer.status,
-                // Stores of files explain a refusal with the signature in question.
+                status: response.status,
+                // File stores explain a refusal with the signature of the URL.
                 body: String::new(),
                 source: None,
-            },
+            }),
         }
     }
 
@@ -327,7 +372,7 @@ impl Download {
         format!("GET {}", redact_url(&self.video.url))
     }
 
-    fn no_answer(&self, cause: BoxError) -> Error {
+    fn no_response(&self, cause: BoxError) -> Error {
         Error::NoResponse { request: self.request(), source: cause }
     }
 
@@ -336,14 +381,20 @@ impl Download {
     }
 }
 
+fn permanent(error: Error) -> FailedAttempt {
+    FailedAttempt::new(RetryClass::Permanent, error)
+}
+
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.end, Some(End::Broken | End::Changed)) {
-            return Err(io::Error::other("this download has ended with an error: open it again"));
+        if matches!(self.state, State::Failed) {
+            return Err(io::Error::other("this download has failed: open it again"));
+        }
+        if buf.is_empty() {
+            return Ok(0);
         }
         self.read_next(buf).map_err(|error| {
-            self.body = None;
-            self.end.get_or_insert(End::Broken);
+            self.state = State::Failed;
             io::Error::other(error.or_unfinished(&self.video.id))
         })
     }
@@ -359,34 +410,28 @@ impl fmt::Debug for Download {
     }
 }
 
-/// A fingerprint of bytes that does not depend on the pieces they come in (FNV-1a): good against a file that was
-/// replaced, not against a forger, who could replace the file before it is read at all.
-#[derive(Clone, Copy, PartialEq)]
-struct Digest(u64);
-
-impl Default for Digest {
-    fn default() -> Self {
-        Digest(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Digest {
-    fn add(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    }
-}
-
 /// How many times a download may be restarted because the file changed on the server.
 const MAX_RESTARTS: u32 = 4;
 
-/// Downloads a video to a temporary file beside `path`.
-pub(crate) fn fetch<'a>(api: &Api, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
+/// Downloads a video to a temporary file beside `path`. Fails after `max_wait` without progress.
+///
+/// `wrap` is called again if the download has to start over.
+pub(crate) fn fetch<'a, R: Read>(
+    api: &Api,
+    video: &Video,
+    path: &'a Path,
+    max_wait: Duration,
+    mut wrap: impl FnMut(Download) -> R,
+) -> Result<TempVideo<'a>> {
+    // Before the file's server is waited for.
+    check_writable(path).map_err(|error| error.or_unfinished(&video.id))?;
     let mut restarts = 0;
     loop {
-        let mut download = Download::open(api.clone(), video.clone())?;
-        match TempVideo::write(&mut download, path) {
+        let download = Download::open(api.clone(), video.clone(), max_wait)?;
+        let has_changed = Arc::clone(&download.has_changed);
+        match TempVideo::write(wrap(download), path) {
             // A file download can start over; only a reader that has already returned bytes cannot.
-            Err(_) if download.end == Some(End::Changed) && restarts < MAX_RESTARTS => restarts += 1,
+            Err(_) if has_changed.load(Ordering::Relaxed) && restarts < MAX_RESTARTS => restarts += 1,
             written => return written.map_err(|error| error.or_unfinished(&video.id)),
         }
     }

@@ -34,10 +34,10 @@ pub fn unix_seconds(text: &str) -> Option<u64> {
 }
 
 /// Checks that a file in these pieces is a complete MP4 file.
-pub fn check<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, length: Option<u64>) -> Result<(), String> {
+pub fn check<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, is_framed: bool) -> Result<(), String> {
     let mut boxes = Boxes::default();
     pieces.into_iter().try_for_each(|piece| boxes.update(piece))?;
-    boxes.finish(length)
+    boxes.finish(is_framed)
 }
 
 /// Returns the excerpt of a text without the API key.

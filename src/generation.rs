@@ -232,16 +232,25 @@ impl fmt::Display for Usage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The status that the service reports, such as `error` or `cancelled`.
-    pub status: String,
     /// The kind of failure, if the service names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The service's explanation, or the JSON that it sent instead of one.
     pub message: String,
+    /// Boxed, because errors are moved through every `Result`.
+    status: Box<str>,
 }
 
 impl Failure {
+    pub(crate) fn new(status: &str, name: Option<String>, message: String) -> Self {
+        Failure { name, message, status: status.into() }
+    }
+
+    /// Returns the status that the service reports, such as `error` or `cancelled`.
+    pub fn status(&self) -> &str {
+        &self.status
+    }
+
     /// Returns `true` if the service documents that a generation that fails this way is not charged.
     ///
     /// The service's documentation of August 2026 says that of the statuses `error` and `failed`. It does not say
@@ -297,7 +306,7 @@ mod tests {
             ("timed_out", false, "no (status timed_out)"),
         ];
         for (status, is_free, text) in table {
-            let failure = Failure { status: status.to_owned(), name: None, message: "no".to_owned() };
+            let failure = Failure::new(status, None, "no".to_owned());
             assert_eq!((failure.is_free(), failure.to_string().as_str()), (is_free, text));
         }
     }

@@ -3,16 +3,16 @@
 use std::env;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, Version};
 use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
+use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::redact::{Redactor, redact_url};
+use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::timeouts::Timeouts;
 use crate::url::Url;
@@ -22,10 +22,6 @@ type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
-
-/// The time limit for the body of one file response. It bounds what no reader can see: a TLS record or a chunk header
-/// that arrives byte by byte. A transfer that merely takes long is resumed with a range.
-const BODY_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The maximum number of redirects of a file request.
 const MAX_REDIRECTS: usize = 5;
@@ -57,36 +53,6 @@ pub(crate) enum SendError {
     MaybeSent(BoxError),
 }
 
-/// The response to one file request, with its body still unread.
-pub(crate) struct FileResponse {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    /// The length of this body, unless it is chunked.
-    pub(crate) length: Option<u64>,
-    /// The first byte and the total length, of a 206.
-    pub(crate) range: Option<(u64, u64)>,
-    pub(crate) validators: Validators,
-    pub(crate) body: Box<dyn Read + Send + Sync>,
-}
-
-/// The headers that distinguish one version of a file from another (RFC 9110, 8.8).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Validators {
-    etag: Option<String>,
-    last_modified: Option<String>,
-}
-
-impl Validators {
-    pub(crate) fn is_strong(&self) -> bool {
-        self.etag.is_some() || self.last_modified.is_some()
-    }
-
-    /// Returns `true` if both are certainly of the same version.
-    pub(crate) fn matches(&self, other: &Validators) -> bool {
-        self.is_strong() && self == other
-    }
-}
-
 /// The HTTP agents: pooled connections for polls, a new connection for each create request, and connections without the
 /// API key for files.
 #[derive(Clone)]
@@ -95,6 +61,7 @@ pub(crate) struct Http {
     creates: Agent,
     files: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
+    api_is_loopback: bool,
     authorization: String,
     pub(crate) redactor: Redactor,
     /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
@@ -145,6 +112,7 @@ impl Http {
             creates: agent(api_proxy, 0, timeouts.create),
             files: agent(None, 4, timeouts.stall),
             proxy,
+            api_is_loopback: api.is_loopback(),
             authorization: format!("Bearer {key}"),
             redactor: Redactor::new(key),
             workers: Workers::default(),
@@ -204,19 +172,22 @@ impl Http {
     }
 
     fn file_once(&self, url: &Url, from: u64, validators: &Validators) -> Result<HttpResponse, TransportError> {
+        if url.may_be_loopback() && !self.api_is_loopback {
+            return Err(permanent("a remote service must not point to loopback".to_owned()));
+        }
         let proxy = unless_loopback(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
         let mut request = self.files.get(url.to_string()).header("accept-encoding", "identity");
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
-            if let Some(etag) = &validators.etag {
-                request = request.header("if-range", etag);
+            if let Some(validator) = validators.if_range() {
+                request = request.header("if-range", validator);
             }
         }
         let request = request
             .config()
             .proxy(proxy)
-            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
         self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
@@ -366,20 +337,15 @@ fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Re
 fn read_file_response(response: HttpResponse) -> FileResponse {
     let (head, body) = response.into_parts();
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    // With chunked encoding, Content-Length must be ignored (RFC 9112, 6.3).
-    let length = header("content-length").filter(|_| header("transfer-encoding").is_none());
+    let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
+    // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
+    let codings = codings.filter(|_| head.version != Version::HTTP_10);
     FileResponse {
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers),
-        length: length.and_then(|length| length.parse().ok()),
-        range: header("content-range").and_then(content_range),
-        validators: match header("etag") {
-            // A weak one may stand for different bytes.
-            Some(weak) if weak.starts_with("W/") => Validators::default(),
-            etag => {
-                Validators { etag: etag.map(str::to_owned), last_modified: header("last-modified").map(str::to_owned) }
-            }
-        },
+        framing: Framing::new(body.content_length(), header("content-length"), codings),
+        range: header("content-range").and_then(ContentRange::parse),
+        validators: Validators::new(header("etag"), header("last-modified"), header("date")),
         body: Box::new(body.into_reader()),
     }
 }
@@ -387,14 +353,6 @@ fn read_file_response(response: HttpResponse) -> FileResponse {
 /// Returns the delay in seconds. A date, and anything else, counts as absent.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Returns the first byte and the total length of `bytes 5-9/10` (RFC 9110, 14.4).
-fn content_range(value: &str) -> Option<(u64, u64)> {
-    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, total): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, total.parse().ok()?);
-    (first <= last && last < total).then_some((first, total))
 }
 
 fn transport_error(error: ureq::Error) -> TransportError {
@@ -484,22 +442,6 @@ mod tests {
         ];
         for (value, seconds) in table {
             assert_eq!(read(value), seconds, "{value}");
-        }
-    }
-
-    #[test]
-    fn content_range_returns_the_first_byte_and_the_total() {
-        let table = [
-            ("bytes 5-9/10", Some((5, 10))),
-            ("bytes 5-3/10", None),
-            ("bytes 5-10/10", None),
-            ("bytes 5-9/*", None),
-            ("bytes */10", None),
-            ("5-9/10", None),
-            ("bytes -9/10", None),
-        ];
-        for (value, range) in table {
-            assert_eq!(content_range(value), range, "{value}");
         }
     }
 }

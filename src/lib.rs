@@ -74,6 +74,7 @@ mod download;
 pub mod emulator;
 mod error;
 mod fields;
+mod file_response;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -97,6 +98,7 @@ mod stream;
 mod ticks;
 mod timeouts;
 mod timestamp;
+mod transfer;
 mod update;
 mod url;
 mod watch;
@@ -117,7 +119,7 @@ pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
 pub use request::VideoRequest;
-pub use save::save;
+pub use save::{save, save_new};
 pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;
 pub use timeouts::Timeouts;

@@ -83,7 +83,7 @@ pub(crate) fn failure(body: &[u8], status: &str, redactor: &Redactor) -> Failure
         }
     });
     let (name, message) = reason.unwrap_or_else(|| (None, "the service gave no reason".to_owned()));
-    Failure { status: redactor.excerpt(status.as_bytes()), name: name.map(excerpt), message: excerpt(message) }
+    Failure::new(&redactor.excerpt(status.as_bytes()), name.map(excerpt), excerpt(message))
 }
 
 /// Returns what a JSON value says, or `None` if it says nothing.

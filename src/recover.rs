@@ -112,7 +112,7 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
         let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
         match delay.filter(|_| failed.class == RetryClass::Transient) {
             Some(delay) => thread::sleep(delay),
-            None => return Err(failed.error),
+            None => return Err(*failed.error),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Watch {
             }
             Err(FailedAttempt { error, retry_after, .. }) => {
                 self.last_error = Some(Box::new(error.duplicate()));
-                (Update::Missed(error), retry_after)
+                (Update::Missed(*error), retry_after)
             }
         };
         if let Next::Poll(_) = self.next {

@@ -245,7 +245,7 @@ mod tests {
             // A failed generation has no video, whatever URL stands there.
             let body = format!(r#"{{"status":"{word}","video":{{"url":"https://h/v"}},"error":"no"}}"#);
             let Ok(Status::Failed(failure)) = read(&body) else { panic!("{word}") };
-            assert_eq!((failure.status.as_str(), failure.message.as_str()), (word.trim(), "no"));
+            assert_eq!((failure.status(), failure.message.as_str()), (word.trim(), "no"));
         }
     }
 

@@ -20,9 +20,11 @@ type Idle = Mutex<Vec<SyncSender<Job>>>;
 /// The most threads that are kept. Others end with their job.
 const MAX_IDLE: usize = 4;
 
+/// Runs a call, then the argument, and then delivers the result of the call.
+type Run = Box<dyn FnOnce(&mut dyn FnMut()) + Send>;
+
 struct Job {
-    /// Runs the call, then the argument, and then delivers the result.
-    run: Box<dyn FnOnce(&mut dyn FnMut()) + Send>,
+    run: Run,
     /// The thread's own channel. It travels with the job, so that the channel closes when the pool is dropped.
     worker: SyncSender<Job>,
 }
@@ -70,7 +72,7 @@ impl Workers {
         })
     }
 
-    fn submit(&self, run: Box<dyn FnOnce(&mut dyn FnMut()) + Send>) -> io::Result<()> {
+    fn submit(&self, run: Run) -> io::Result<()> {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let run = match idle {
             Some(worker) => match worker.clone().send(Job { run, worker }) {

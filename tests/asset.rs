@@ -262,7 +262,7 @@ fn each_create_request_gets_a_client_request_id_of_its_own() {
     let ids: BTreeSet<&str> = creates.iter().map(|create| create.header("x-client-request-id").unwrap()).collect();
     assert_eq!(ids.len(), 3, "{ids:?}");
     assert!(ids.iter().all(|id| receipts.contains(id)), "{receipts}");
-    assert!(!receipts.contains("fox-1") && !receipts.contains("rehearsal-key"));
+    assert!(!receipts.contains("fox-1") && !receipts.contains("offline-key"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, Error, Seconds, VideoRequest};
-use support::assets::{assert_current, campfire, events, generate, only_failure};
+use support::assets::{assert_current, campfire, events, generate, generate_impatiently, only_failure};
 use support::{accepted, fox, only_id};
 
 fn owl_at(asset: &Asset) -> Asset {
@@ -278,14 +278,14 @@ fn a_lost_create_request_is_given_up_by_a_person_and_not_too_early() {
 #[test]
 fn a_generation_counts_as_deleted_only_after_days() {
     const DAY: u64 = 24 * 3600;
-    let emulator = Emulator::builder().file(vec![Step::Http(410); 99]).start();
+    let emulator = Emulator::builder().file(vec![Step::Http(410); 9999]).start();
     let (_folder, asset) = campfire();
     let delete = format!("delete {}", asset.receipt_path().display());
     for (days, may_delete) in [(0, false), (6, false), (2, true)] {
         if days > 0 {
             backdate(&asset, days * DAY);
         }
-        let error = generate(&asset, &emulator).unwrap_err();
+        let error = generate_impatiently(&asset, &emulator).unwrap_err();
         assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
         let printed = format!("{error:?}");
         assert_eq!(printed.contains(&delete), may_delete, "{days} more days: {printed}");
@@ -296,14 +296,14 @@ fn a_generation_counts_as_deleted_only_after_days() {
 
 #[test]
 fn a_file_that_may_be_right_is_not_given_up() {
-    let file = [vec![Step::Completed], vec![Step::Http(410); 99]].concat();
+    let file = [vec![Step::Completed], vec![Step::Http(410); 9999]].concat();
     let emulator = Emulator::builder().status([]).file(file).start();
     let (_folder, fox_asset) = campfire();
     let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
     generate(&fox_asset, &emulator).unwrap();
     generate(&owl_asset, &emulator).unwrap();
     // Both videos have the same length, and the service has deleted both.
-    let error = generate(&fox_asset, &emulator).unwrap_err();
+    let error = generate_impatiently(&fox_asset, &emulator).unwrap_err();
     let second = emulator.creates()[1].header("x-client-request-id").unwrap().to_owned();
     let advice = format!(
         "the file has the length of this video; if it is this video, delete the lines of {second} from {}",

@@ -27,7 +27,7 @@ fn requests_read_from_json_send_the_same_body() {
     let request: VideoRequest = from_str(r#"{"prompt": "a fox", "duration": "5", "aspect_ratio": null}"#).unwrap();
     assert_eq!(request, VideoRequest::new("a fox").duration(Seconds::Five));
     let emulator = Emulator::start();
-    emulator.client().create(&request).unwrap();
+    let _ = emulator.client().create(&request).unwrap();
     assert_eq!(emulator.creates()[0].body, to_value(&request).unwrap());
 }
 

@@ -30,7 +30,7 @@ fn the_first_names_are_preferred_and_the_path_of_the_base_is_ignored() {
         ("AIMLAPI_API_BASE", "http://127.0.0.1:9"),
     ];
     in_child_process(&environment, &env::temp_dir(), || {
-        Client::from_env().unwrap().create(&fox()).unwrap();
+        let _ = Client::from_env().unwrap().create(&fox()).unwrap();
     });
     let create = emulator.creates().pop().expect("the child sent a create request");
     assert_eq!(create.header("authorization"), Some("Bearer first-key"));
@@ -48,7 +48,7 @@ fn the_second_names_are_used_if_the_first_are_empty() {
         ("AIMLAPI_API_BASE", base.as_str()),
     ];
     in_child_process(&environment, &env::temp_dir(), || {
-        Client::from_env().unwrap().create(&fox()).unwrap();
+        let _ = Client::from_env().unwrap().create(&fox()).unwrap();
     });
     assert_eq!(emulator.creates()[0].header("authorization"), Some("Bearer second-key"));
 }

@@ -121,7 +121,7 @@ impl Emulator {
         let poll = Poll { interval: Duration::from_millis(5), max_wait: Duration::from_secs(60) };
         let timeout = self.service.settings.client_timeout;
         let timeouts = Timeouts { connect: timeout, create: timeout, poll: timeout, stall: timeout };
-        Client::builder("rehearsal-key")
+        Client::builder("offline-key")
             .base_url(self.base_url())
             .poll(poll)
             .timeouts(timeouts)

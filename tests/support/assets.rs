@@ -21,6 +21,12 @@ pub fn generate(asset: &Asset, emulator: &Emulator) -> Result<()> {
     ensure([asset], || Ok(emulator.client())).map(drop).map_err(only_failure)
 }
 
+/// Generates one asset with a client that waits only for a moment, for a file that never comes.
+pub fn generate_impatiently(asset: &Asset, emulator: &Emulator) -> Result<()> {
+    let poll = Poll { interval: millis(5), max_wait: millis(200) };
+    ensure([asset], || emulator.client_builder().poll(poll).build()).map(drop).map_err(only_failure)
+}
+
 /// Returns the error of the only asset that failed.
 #[track_caller]
 pub fn only_failure(error: Error) -> Error {

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses only some of them.
 
 pub mod assets;
+pub mod file_server;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -373,7 +373,9 @@ mod tests {
 
     /// The situation, the events, the age and the server of the attempt; then the advice without a file, and with a file
     /// of another length: run again, restore the file, delete the receipt.
-    const TABLE: [(Situation, &[&str], u64, &str, &str, &str); 32] = [
+    type Row = (Situation, &'static [&'static str], u64, &'static str, &'static str, &'static str);
+
+    const TABLE: [Row; 32] = [
         (Check, SENT, 0, SERVICE, "", ""),
         (Check, SENT, 6 * DAYS, SERVICE, "", ""),
         (Check, SENT, 8 * DAYS, SERVICE, "delete", "delete"),

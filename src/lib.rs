@@ -94,6 +94,7 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod sending;
 mod stream;
 mod ticks;
 mod timeouts;

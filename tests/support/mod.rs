@@ -6,7 +6,7 @@ pub mod assets;
 pub mod file_server;
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -85,10 +85,11 @@ pub fn names(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
 }
 
-/// Returns a port that nobody listens on.
-pub fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+/// Returns an address that nobody listens on. No test takes its port: they all use 127.0.0.1, where macOS has nothing else.
+pub fn closed_address() -> SocketAddr {
+    let host = if cfg!(target_os = "macos") { "127.0.0.1" } else { "127.0.0.2" };
+    let listener = TcpListener::bind((host, 0)).expect("a free port");
+    listener.local_addr().expect("an address")
 }
 
 /// Sends a response and closes the connection. Reads what the client still sends: closing with unread data would reset

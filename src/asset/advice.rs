@@ -335,7 +335,7 @@ mod tests {
         Error::NoResponse { request: "GET url".to_owned(), source: "closed".into() }
     }
 
-    /// Returns the advice for an attempt with these events, sent to `server` so many seconds ago.
+    /// Returns the advice for an attempt with these events, sent to `server` `age` seconds ago.
     fn advice(situation: Situation, events: &[&str], age: u64, server: &str, file_len: Option<u64>) -> String {
         let asset = Asset::new("fox.mp4", VideoRequest::new("a fox"));
         let request = request_json(&VideoRequest::new("a fox")).unwrap();

@@ -9,6 +9,8 @@ use crate::api::Api;
 use crate::batch::Batch;
 use crate::create::Create;
 use crate::download::{self, Download};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
@@ -75,7 +77,8 @@ impl Client {
     /// use kling::{Error, VideoRequest};
     ///
     /// let emulator = Emulator::builder().create([Step::Close]).start();
-    /// let error = emulator.client().create(&VideoRequest::new("A fox in the snow")).unwrap_err();
+    /// let request = VideoRequest::new("A fox in the snow");
+    /// let error = emulator.client().create(&request).unwrap_err();
     /// assert!(matches!(error, Error::OutcomeUnknown { .. }));
     /// assert_eq!(emulator.creates().len(), 1);
     /// ```
@@ -107,12 +110,14 @@ impl Client {
     /// // The service accepts the create request, and its response is lost.
     /// let emulator = Emulator::builder().create([Step::Reset]).start();
     /// let client = emulator.client();
-    /// let Err(Error::OutcomeUnknown { client_request_id, .. }) = client.create(&VideoRequest::new("A fox in the snow"))
-    /// else {
+    /// let lost = client.create(&VideoRequest::new("A fox in the snow"));
+    /// let Err(Error::OutcomeUnknown { client_request_id, .. }) = lost else {
     ///     panic!("the response was lost");
     /// };
     ///
-    /// let Recovery::Found(id) = client.recover(&client_request_id)? else { panic!("the logs list it") };
+    /// let Recovery::Found(id) = client.recover(&client_request_id)? else {
+    ///     panic!("the logs list it");
+    /// };
     /// assert_eq!(client.wait(&id)?.duration, Some(5.0));
     /// assert_eq!(emulator.creates().len(), 1);
     /// # Ok::<(), kling::Error>(())
@@ -212,7 +217,8 @@ impl Client {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let seas = ["calm", "wild", "frozen"];
+    /// let requests = seas.map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut videos = vec![None; requests.len()];
     /// for (index, outcome) in client.generate_all(&requests).max_in_flight(2) {
     ///     match outcome {
@@ -243,9 +249,11 @@ impl Client {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let ids = [client.create(&VideoRequest::new("A fox"))?, client.create(&VideoRequest::new("An owl"))?];
+    /// let fox = client.create(&VideoRequest::new("A fox"))?;
+    /// let owl = client.create(&VideoRequest::new("An owl"))?;
     /// // This can run in another process: ids are plain strings.
-    /// let finished = client.wait_all(&ids).filter(|(_, outcome)| outcome.is_ok()).count();
+    /// let outcomes = client.wait_all([fox, owl]);
+    /// let finished = outcomes.filter(|(_, outcome)| outcome.is_ok()).count();
     /// assert_eq!(finished, 2);
     /// # Ok::<(), kling::Error>(())
     /// ```
@@ -304,7 +312,8 @@ impl Client {
     /// use kling::emulator::Emulator;
     /// use kling::{Download, VideoRequest};
     ///
-    /// /// Prints how much has been read. A progress bar has a method for this, such as indicatif's `wrap_read`.
+    /// /// Prints how much has been read. A progress bar has a method for this, such as
+    /// /// indicatif's `wrap_read`.
     /// struct Progress(Download, u64);
     ///
     /// impl Read for Progress {
@@ -358,8 +367,11 @@ impl Client {
     /// let path = std::env::temp_dir().join(format!("fox-once-{}.mp4", std::process::id()));
     /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
     /// client.download_new(&video, &path)?;
-    /// let Err(Error::Unfinished { source, .. }) = client.download_new(&video, &path) else { panic!("it exists") };
-    /// assert!(matches!(*source, Error::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists));
+    /// let Err(Error::Unfinished { source, .. }) = client.download_new(&video, &path) else {
+    ///     panic!("it exists");
+    /// };
+    /// let Error::Io { source, .. } = *source else { panic!("{source}") };
+    /// assert_eq!(source.kind(), ErrorKind::AlreadyExists);
     /// # std::fs::remove_file(&path).unwrap();
     /// # Ok::<(), kling::Error>(())
     /// ```

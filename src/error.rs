@@ -107,8 +107,8 @@ pub enum Error {
         /// The client request id (`X-Client-Request-Id`) that was sent.
         client_request_id: String,
         /// Why the outcome is unknown: [`NoResponse`](Error::NoResponse) or
-        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset, [`AssetNotCurrent`](Error::AssetNotCurrent),
-        /// or the error that kept the logs from being read.
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset,
+        /// [`AssetNotCurrent`](Error::AssetNotCurrent), or the error that kept the logs from being read.
         source: Box<Error>,
     },
 
@@ -173,7 +173,7 @@ pub enum Error {
 
     /// The service does not know the generation: the id is wrong, belongs to another API key, or is too old.
     ///
-    /// If an earlier poll of the same wait found the generation, the error is [`Unfinished`](Error::Unfinished) instead.
+    /// If an earlier poll of the same wait found the generation, the error is [`Unfinished`](Error::Unfinished).
     #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
     UnknownGeneration {
         /// The id that was polled.
@@ -224,9 +224,9 @@ pub enum Error {
 impl Error {
     /// Returns the id of the generation that this error concerns.
     ///
-    /// [`Unfinished`](Error::Unfinished) generations can be resumed by it. A [`Failed`](Error::Failed) one cannot; its
-    /// id is returned nevertheless, because the service's support asks for it. Returns `None` if there is no
-    /// generation, or if it is unknown whether there is one. If several assets could not be made, returns the first id.
+    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one
+    /// cannot; its id is returned for questions to the service's support. Returns `None` if no generation exists, or if
+    /// it is unknown whether one exists. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///

@@ -17,7 +17,7 @@ use crate::redact::redact_url;
 /// ```
 /// use kling::GenerationId;
 ///
-/// let text = "a248abc5-3122-45a9-a9ee-352e4642e01c:klingai/v2.5-turbo/pro/text-to-video";
+/// let text = "a248abc5-3122-45a9:klingai/v2.5-turbo/pro/text-to-video";
 /// let id: GenerationId = text.parse()?;
 /// assert_eq!(id.to_string(), text);
 /// assert!("raccoon.id\n".parse::<GenerationId>().is_err());
@@ -86,7 +86,7 @@ impl FromStr for GenerationId {
 /// ```
 /// use kling::Status;
 ///
-/// let json = r#"{"completed": {"id": "a248abc5:model", "url": "https://cdn.example/output.mp4"}}"#;
+/// let json = r#"{"completed": {"id": "a248:model", "url": "https://cdn.test/1.mp4"}}"#;
 /// let status: Status = serde_json::from_str(json)?;
 /// assert!(status.is_finished());
 /// assert_eq!(serde_json::to_string(&Status::Queued)?, "\"queued\"");
@@ -177,7 +177,8 @@ impl fmt::Debug for Video {
 /// ```
 /// use kling::Usage;
 ///
-/// let costs: Vec<Usage> = serde_json::from_str(r#"[{"credits": 120000}, {"credits": 60000, "usd": 0.5}, {}]"#)?;
+/// let json = r#"[{"credits": 120000}, {"credits": 60000, "usd": 0.5}, {}]"#;
+/// let costs: Vec<Usage> = serde_json::from_str(json)?;
 /// let total: Usage = costs.iter().sum();
 /// assert_eq!(total.to_string(), "180000 credits ($0.5)");
 /// # Ok::<(), serde_json::Error>(())

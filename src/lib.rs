@@ -1,10 +1,15 @@
 //! Turns a text prompt into a video file with Kling 2.5 Turbo Pro on the AI/ML API
 //! (`klingai/v2.5-turbo/pro/text-to-video`), and pays for it at most once. Blocking, with four dependencies.
 //!
+//! The [guide] explains everything in nine short chapters, for those who are new to this.
+//!
 //! Each method of [`Client`] takes a request one stage further:
 //!
 //! ```text
-//! VideoRequest --create--> GenerationId --status / watch / wait--> Status::Completed(Video) --open / download--> file
+//! VideoRequest
+//!   -- create --------------->  GenerationId
+//!   -- status, watch, wait -->  Status::Completed(Video)
+//!   -- open, download ------->  file
 //! ```
 //!
 //! [`generate`](Client::generate) is [`create`](Client::create) followed by [`wait`](Client::wait):
@@ -18,7 +23,7 @@
 //! let client = emulator.client();
 //! let path = std::env::temp_dir().join(format!("raccoon-{}.mp4", std::process::id()));
 //!
-//! let video = client.generate(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"))?;
+//! let video = client.generate(&VideoRequest::new("A raccoon runs through a forest"))?;
 //! let bytes = client.download(&video, &path)?;
 //! assert_eq!(std::fs::metadata(&path)?.len(), bytes);
 //! # std::fs::remove_file(&path)?;
@@ -79,6 +84,9 @@ mod file_response;
 #[doc(hidden)]
 pub mod fuzzing;
 mod generation;
+// Chapters without items: only rustdoc reads them.
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod http;
 mod json;
 mod key_search;
@@ -94,6 +102,7 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod sending;
 mod stream;
 mod ticks;
 mod timeouts;

@@ -49,8 +49,8 @@ impl LogPage {
         if self.data.is_empty() { limit().unwrap_or(MAX_LIMIT) } else { self.data.len() }
     }
 
-    /// Returns `true` if the logs end here. A page that does not say so proves nothing, even if it is empty; only an
-    /// empty page that does not say whether more follows is the last one.
+    /// Returns `true` if the logs end here: if the page says so, or if it is empty and does not say whether more entries
+    /// follow.
     pub(crate) fn is_last(&self) -> bool {
         let has_more = self.pagination.0.as_ref().and_then(|pagination| pagination.has_more.0);
         !has_more.unwrap_or(!self.data.is_empty())

@@ -25,7 +25,7 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 /// ```
 /// use kling::{AspectRatio, Seconds, VideoRequest};
 ///
-/// let request = VideoRequest::new("A cheerful white raccoon running through a sequoia forest")
+/// let request = VideoRequest::new("A raccoon running through a forest")
 ///     .aspect_ratio(AspectRatio::Portrait)
 ///     .duration(Seconds::Ten)
 ///     .negative_prompt("blur, text")
@@ -34,7 +34,7 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 ///     serde_json::to_value(&request).unwrap(),
 ///     serde_json::json!({
 ///         "model": "klingai/v2.5-turbo/pro/text-to-video",
-///         "prompt": "A cheerful white raccoon running through a sequoia forest",
+///         "prompt": "A raccoon running through a forest",
 ///         "aspect_ratio": "9:16",
 ///         "duration": 10,
 ///         "negative_prompt": "blur, text",
@@ -126,7 +126,7 @@ impl VideoRequest {
     /// ```
     /// use kling::VideoRequest;
     ///
-    /// let request = VideoRequest::new("A lighthouse in a storm").param("provider", "kling");
+    /// let request = VideoRequest::new("A fox in the snow").param("provider", "kling");
     /// assert_eq!(serde_json::to_value(&request).unwrap()["provider"], "kling");
     /// ```
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {

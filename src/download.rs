@@ -182,7 +182,6 @@ impl Download {
             self.validators = reread.validators;
             self.digest = self.digest.filter(|_| !self.validators.are_strong());
         }
-        self.total = reread.total.or(self.total);
         Ok(())
     }
 
@@ -293,12 +292,11 @@ impl Download {
         }
         let is_same = self.validators.matches(&validators);
         let has_other_length = total.is_some_and(|total| self.total.is_some_and(|known| known != total));
-        let is_shorter = total.is_some_and(|total| total < self.position);
-        if has_other_length || is_shorter || !(is_same || self.digest.is_some()) {
+        if has_other_length || !(is_same || self.digest.is_some()) {
             return Err(permanent(self.changed()));
         }
         let digest = (!is_same).then(Digest::default);
-        transfer.reread = Some(Reread { left: self.position, digest, total, validators });
+        transfer.reread = Some(Reread { left: self.position, digest, validators });
         Ok(transfer)
     }
 

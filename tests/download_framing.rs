@@ -3,10 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{self, Read, Write};
 
 use kling::Error;
+use kling::emulator::Emulator;
 use support::file_server::{FileServer, boxes, chunked, chunks, file, framed, header, part, range, response};
-use support::{cause, names};
+use support::{RawServer, cause, fox, millis, names};
 
 /// How a download ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -167,6 +169,22 @@ fn file_size_decides_where_only_the_connection_ends() {
         case("fragments, and ranges", fragments(), None, until_close_with_ranges, Saved(2)),
         case("no last length, and ranges", open_ended(), None, until_close_with_ranges, Saved(2)),
     ]);
+}
+
+#[test]
+fn a_complete_file_needs_no_close() {
+    // Without a length, the server would have to close the connection, but stays silent.
+    let server = RawServer::start(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(&response("200 OK", "", &file()));
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let emulator = Emulator::builder().status([]).client_timeout(millis(250)).start();
+    let client = emulator.client();
+    let mut video = client.generate(&fox()).unwrap();
+    (video.url, video.file_size) = (format!("http://127.0.0.1:{}/output.mp4", server.port), Some(12_000));
+    assert_eq!(io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap(), 12_000);
+    server.assert_connections(1, "the file is not requested again");
 }
 
 #[test]

@@ -15,7 +15,6 @@ use crate::generation::{Status, Video};
 use crate::http::describe_io_error;
 use crate::mp4::{self, Boxes};
 use crate::random;
-use crate::redact::redact_url;
 use crate::resume_budget::ResumeBudget;
 use crate::retry::{self, FailedAttempt, RetryClass};
 use crate::save::{TempVideo, check_writable};
@@ -366,8 +365,12 @@ impl Download {
         }
     }
 
+    fn shown_url(&self) -> String {
+        self.api.http().redactor.url(&self.video.url)
+    }
+
     fn request(&self) -> String {
-        format!("GET {}", redact_url(&self.video.url))
+        format!("GET {}", self.shown_url())
     }
 
     fn no_response(&self, cause: BoxError) -> Error {
@@ -375,7 +378,7 @@ impl Download {
     }
 
     fn not_a_video(&self, found: String) -> Error {
-        Error::NotAVideo { url: redact_url(&self.video.url), found }
+        Error::NotAVideo { url: self.shown_url(), found }
     }
 }
 

@@ -47,6 +47,7 @@ use crate::url::Url;
 /// assert_eq!(&bytes[4..8], b"ftyp");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a download does nothing unless it is read"]
 pub struct Download {
     api: Api,
     video: Video,

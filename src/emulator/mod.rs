@@ -71,9 +71,9 @@ pub use self::step::Step;
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::poll::Poll;
-use crate::timeouts::Timeouts;
 
 /// A running emulator of the service. It shuts down when it is dropped.
+#[must_use = "an emulator shuts down when it is dropped"]
 pub struct Emulator {
     api: Server,
     // Dropped after the API, whose responses contain its URL.
@@ -119,12 +119,10 @@ impl Emulator {
     /// Returns the builder that [`client`](Emulator::client) uses, for tests that need other settings.
     pub fn client_builder(&self) -> ClientBuilder {
         let poll = Poll { interval: Duration::from_millis(5), max_wait: Duration::from_secs(60) };
-        let timeout = self.service.settings.client_timeout;
-        let timeouts = Timeouts { connect: timeout, create: timeout, poll: timeout, stall: timeout };
         Client::builder("offline-key")
             .base_url(self.base_url())
             .poll(poll)
-            .timeouts(timeouts)
+            .timeouts(self.service.settings.client_timeouts)
             .retry_delay(Duration::from_millis(1))
     }
 

@@ -96,17 +96,16 @@ impl Api {
 
     /// Polls the status of a generation once, with `timeout` or the default one.
     pub(crate) fn status(&self, id: &GenerationId, timeout: Option<Duration>) -> Result<StatusResponse, FailedAttempt> {
-        let query = format!("generation_id={}", percent_encode(id.as_str()));
-        let (status, retry_after) =
-            self.get(&self.0.url, &query, timeout, |body| wire::status(body, id, &self.0.http.redactor))?;
+        let url = [&self.0.url, "?generation_id=", &percent_encode(id.as_str())].concat();
+        let (status, retry_after) = self.get(&url, timeout, |body| wire::status(body, id, &self.0.http.redactor))?;
         Ok(StatusResponse { status, retry_after })
     }
 
     /// Fetches one page of the last seven days of logs, newest first. Does not filter by model: if the logs spell the
     /// name differently, the page would be empty and the create request would appear not to have been accepted.
     pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, FailedAttempt> {
-        let query = format!("period=7d&limit=100&offset={offset}");
-        let (page, _) = self.get(&self.0.logs_url, &query, None, logs::log_page)?;
+        let url = format!("{}?period=7d&limit=100&offset={offset}", self.0.logs_url);
+        let (page, _) = self.get(&url, None, logs::log_page)?;
         Ok(page)
     }
 
@@ -124,16 +123,16 @@ impl Api {
     fn get<T>(
         &self,
         url: &str,
-        query: &str,
         timeout: Option<Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<(T, Option<Duration>), FailedAttempt> {
-        let request = format!("GET {url}");
+        let request = || format!("GET {}", url.split('?').next().unwrap_or_default());
         let redactor = &self.0.http.redactor;
-        let response = match self.0.http.get(&format!("{url}?{query}"), timeout) {
+        let response = match self.0.http.get(url, timeout) {
             Ok(response) => response,
             Err(TransportError { class, cause }) => {
-                return Err(FailedAttempt::new(class, Error::NoResponse { request, source: redactor.cause(cause) }));
+                let source = redactor.cause(cause);
+                return Err(FailedAttempt::new(class, Error::NoResponse { request: request(), source }));
             }
         };
         let (class, cause) = match Verdict::on_get(response.status) {
@@ -142,7 +141,7 @@ impl Api {
                 Err(malformed @ Malformed::MissingUrl) => (RetryClass::MissingUrl, Some(malformed.into())),
                 Err(malformed) => (RetryClass::Transient, Some(malformed.into())),
             },
-            Verdict::Refused(class) => return Err(refused(request, &response, class, redactor)),
+            Verdict::Refused(class) => return Err(refused(request(), &response, class, redactor)),
             Verdict::Ambiguous if (300..400).contains(&response.status) => {
                 let reason = "redirects are not followed, because they could send the API key to another host";
                 (RetryClass::Permanent, Some(reason.into()))
@@ -150,7 +149,7 @@ impl Api {
             Verdict::Ambiguous => (RetryClass::Transient, None),
         };
         let retry_after = response.retry_after;
-        Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request, response, cause, redactor)) })
+        Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request(), response, cause, redactor)) })
     }
 }
 

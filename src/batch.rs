@@ -177,7 +177,10 @@ impl Batch {
 
     /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        let mut watch = Watch::new(self.api.clone(), id, self.poll);
+        self.add(index, Watch::new(self.api.clone(), id, self.poll));
+    }
+
+    fn add(&mut self, index: usize, mut watch: Watch) {
         if self.is_started {
             watch.start(Instant::now());
         }
@@ -217,7 +220,7 @@ impl Batch {
         let others_run = !self.watches.is_empty();
         let update = match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
-                self.wait_for(index, id.clone());
+                self.add(index, Watch::new(self.api.clone(), id.clone(), self.poll).created_here());
                 Update::Created(id)
             }
             Attempt::Retrying(error) => {

@@ -107,8 +107,8 @@ pub enum Error {
         /// The client request id (`X-Client-Request-Id`) that was sent.
         client_request_id: String,
         /// Why the outcome is unknown: [`NoResponse`](Error::NoResponse) or
-        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset,
-        /// [`AssetNotCurrent`](Error::AssetNotCurrent), or the error that kept the logs from being read.
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse), or the error that kept the logs from being read. For an
+        /// asset, [`AssetNotCurrent`](Error::AssetNotCurrent) with the next step.
         source: Box<Error>,
     },
 
@@ -173,7 +173,8 @@ pub enum Error {
 
     /// The service does not know the generation: the id is wrong, belongs to another API key, or is too old.
     ///
-    /// If an earlier poll of the same wait found the generation, the error is [`Unfinished`](Error::Unfinished).
+    /// If the same call has created the generation, or polled it successfully, the error is
+    /// [`Unfinished`](Error::Unfinished).
     #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
     UnknownGeneration {
         /// The id that was polled.
@@ -224,9 +225,9 @@ pub enum Error {
 impl Error {
     /// Returns the id of the generation that this error concerns.
     ///
-    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one cannot;
-    /// its id is returned for questions to the service's support. Returns `None` if no generation exists, or if it is
-    /// unknown whether one exists. If several assets could not be made, returns the first id.
+    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one
+    /// cannot; its id is returned for questions to the service's support. Returns `None` if no generation exists, or if
+    /// it is unknown whether one exists. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Version};
+use ureq::http::Version;
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
 use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
@@ -14,6 +14,7 @@ use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::redact::{Redactor, redact_url};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
+use crate::sending::{Sending, TrackedBody};
 use crate::timeouts::Timeouts;
 use crate::url::Url;
 use crate::worker::{Stopped, Workers};
@@ -23,8 +24,16 @@ type HttpResponse = ureq::http::Response<Body>;
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
+/// The buffers of a connection, in bytes. Each create request has a new connection, and zeroes both. The first holds the
+/// longest response head that ureq accepts, the second the longest request head.
+const INPUT_BUFFER: usize = 64 * 1024;
+const OUTPUT_BUFFER: usize = 16 * 1024;
+
 /// The maximum number of redirects of a file request.
 const MAX_REDIRECTS: usize = 5;
+
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The response to one API request.
 #[derive(Debug)]
@@ -62,7 +71,7 @@ pub(crate) struct Http {
     files: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
     api_is_loopback: bool,
-    authorization: String,
+    authorization: HeaderValue,
     pub(crate) redactor: Redactor,
     /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
     workers: Workers,
@@ -88,6 +97,9 @@ impl Http {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
         let api_proxy = unless_loopback(&proxy, api)?;
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
+        authorization.set_sensitive(true);
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
         // panic if there is none. The workers bound both. These limits end a request that nobody waits for any more.
         let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
@@ -96,6 +108,8 @@ impl Http {
                 .max_redirects(0)
                 .max_idle_connections(idle)
                 .user_agent(user_agent)
+                .input_buffer_size(INPUT_BUFFER)
+                .output_buffer_size(OUTPUT_BUFFER)
                 .proxy(proxy)
                 .timeout_connect(Some(timeouts.connect))
                 .timeout_send_request(Some(limit))
@@ -113,7 +127,7 @@ impl Http {
             files: agent(None, 4, timeouts.stall),
             proxy,
             api_is_loopback: api.is_loopback(),
-            authorization: format!("Bearer {key}"),
+            authorization,
             redactor: Redactor::new(key),
             workers: Workers::default(),
             timeouts,
@@ -127,12 +141,12 @@ impl Http {
         let request = self
             .creates
             .post(url)
-            .header("authorization", &self.authorization)
-            .header("accept-encoding", "identity")
+            .header(AUTHORIZATION, &self.authorization)
+            .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
             .header("x-client-request-id", client_request_id);
-        let mut tracked = TrackedBody { body: io::Cursor::new(body.to_vec()), sending: sending.clone() };
+        let mut tracked = TrackedBody::new(body.to_vec(), &sending);
         match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
@@ -142,14 +156,16 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let request = self
-            .polls
-            .get(url)
-            .header("authorization", &self.authorization)
-            .header("accept-encoding", "identity")
-            // A cached response would show a status from the past.
-            .header("cache-control", "no-cache");
-        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || request.call())
+        let (polls, url, authorization) = (self.polls.clone(), url.to_owned(), self.authorization.clone());
+        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
+            polls
+                .get(url)
+                .header(AUTHORIZATION, authorization)
+                .header(ACCEPT_ENCODING, IDENTITY)
+                // A cached response would show a status from the past.
+                .header(CACHE_CONTROL, NO_CACHE)
+                .call()
+        })
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -177,7 +193,7 @@ impl Http {
         }
         let proxy = unless_loopback(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let mut request = self.files.get(url.to_string()).header("accept-encoding", "identity");
+        let mut request = self.files.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(validator) = validators.if_range() {
@@ -206,7 +222,11 @@ fn exchange(
         move || send().map(|response| read_response(response, &received))
     });
     match (result, lock(&received).take()) {
-        (_, Some(response)) => Ok(response),
+        (Ok(_), Some(response)) => Ok(response),
+        (Err(stopped), Some(mut response)) => {
+            response.body_error.get_or_insert_with(|| stopped.to_string().into());
+            Ok(response)
+        }
         (Ok(Err(error)), None) => Err(transport_error(error)),
         (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
         (Err(stopped), None) => Err(stopped.into()),
@@ -220,7 +240,7 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
         retry_after: retry_after(response.headers()),
         inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
-        body_error: Some(Stopped::TimedOut.to_string().into()),
+        body_error: None,
     });
     let mut reader = response.body_mut().as_reader();
     // A status has some hundred bytes.
@@ -230,7 +250,7 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
         let mut received = lock(received);
         let Some(response) = &mut *received else { return };
         match read {
-            Ok(0) => response.body_error = None,
+            Ok(0) => {}
             Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
                 response.body.extend_from_slice(&buffer[..n]);
                 continue;
@@ -246,48 +266,6 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
 /// Locks, also after a panic in the HTTP library: what has arrived is still good.
 fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
     received.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the body of a create request has begun to leave, or has been withdrawn.
-///
-/// ureq sends the head first and reads the body afterwards: a body that was not read has not been sent. Whoever comes
-/// first decides: a request that was given up before its body was read can never send it later.
-#[derive(Clone, Default)]
-struct Sending(Arc<AtomicU8>);
-
-impl Sending {
-    const PENDING: u8 = 0;
-    const SENT: u8 = 1;
-    const WITHDRAWN: u8 = 2;
-
-    /// Returns `true` if the body may be sent.
-    fn start(&self) -> bool {
-        self.settle(Self::SENT)
-    }
-
-    /// Returns `true` if the body was not sent and never will be.
-    fn withdraw(&self) -> bool {
-        self.settle(Self::WITHDRAWN)
-    }
-
-    fn settle(&self, state: u8) -> bool {
-        match self.0.compare_exchange(Self::PENDING, state, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => true,
-            Err(settled) => settled == state,
-        }
-    }
-}
-
-/// A request body that is read only if the request has not been withdrawn.
-struct TrackedBody {
-    body: io::Cursor<Vec<u8>>,
-    sending: Sending,
-}
-
-impl Read for TrackedBody {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.sending.start() { self.body.read(buf) } else { Err(io::Error::other("the request was withdrawn")) }
-    }
 }
 
 /// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use crate::decode::Readings;
 
-/// How many characters in a row are a part of the key, and how short a key may be to be searched for at all. Fewer
-/// stand in ordinary words, and leave too much of a key to guess.
+/// The number of consecutive characters that count as a part of the key. Fewer also stand in ordinary words, and leave
+/// too much of a key to guess. A shorter key is not searched for.
 const MIN_KEY_CHARS: usize = 8;
 
-/// Base64 encodes three bytes as four characters. Of eight bytes it always leaves ten characters that depend on no
-/// other byte, wherever they stand.
+/// The number of base64 characters that count as a part of the key. Wherever eight bytes stand, ten of the characters
+/// that encode them depend on no other byte.
 const MIN_BASE64_CHARS: usize = 10;
 
 /// The alphabet of base64 (RFC 4648, 4). The one for URLs has `-` and `_` in its last two places.
@@ -19,9 +19,9 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// The forms of one key that are searched for: as it is, in hexadecimal, and in base64 at each of three alignments.
 #[derive(Clone, Default)]
 pub(crate) struct KeySearch {
-    /// The characters of all forms, in lower case, one form after the other.
+    /// The characters of all forms, one form after the other.
     symbols: Vec<Symbol>,
-    /// The places in `symbols` at which a character of the text may stand.
+    /// The places in `symbols` of each character, in lower case.
     places: HashMap<char, Vec<usize>>,
 }
 

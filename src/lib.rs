@@ -102,6 +102,7 @@ mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod sending;
 mod stream;
 mod ticks;
 mod timeouts;

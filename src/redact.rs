@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn random_encodings_of_random_keys_are_masked() {
         let mut rng = Rng::with_seed(7);
-        for _ in 0..200 {
+        for _ in 0..60 {
             let key = any_key(&mut rng);
             let pieces: Vec<String> = key.chars().map(|c| encoded(&mut rng, c, 2)).collect();
             // Cut at either end, and by the end of the excerpt.
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn random_keys_in_base64_and_hexadecimal_are_masked() {
         let mut rng = Rng::with_seed(7);
-        for _ in 0..1000 {
+        for _ in 0..200 {
             let key = any_key(&mut rng);
             let credentials = format!("{}{key}{}", "u:".repeat(rng.usize(..4)), "x".repeat(rng.usize(..4)));
             let text = match rng.u32(..4) {
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn text_without_the_key_is_unchanged() {
         let mut rng = Rng::with_seed(7);
-        for _ in 0..1000 {
+        for _ in 0..200 {
             let key = any_key(&mut rng);
             let redactor = Redactor::new(&key);
             let words: Vec<String> = (0..rng.usize(1..12))
@@ -289,6 +289,8 @@ mod tests {
         assert_eq!(excerpt(b" two\r\nlines \x1b[31m\n"), "two  lines  [31m");
         assert_eq!(excerpt("a\u{202e}4pm.b".as_bytes()), "a 4pm.b");
         assert_eq!(excerpt(b"\xff"), "\u{fffd}");
+        assert_eq!(excerpt("\u{feff}<p>\n".as_bytes()), "<p>");
+        assert_eq!(excerpt("ż".repeat(5000).as_bytes()), "ż".repeat(512));
         assert_eq!(excerpt("x".repeat(5000).as_bytes()).len(), 1024);
     }
 

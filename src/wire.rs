@@ -306,6 +306,8 @@ mod tests {
         let newer = video(r#"{"status":"completed","video":{"url":"https://h/v","duration":10.0},"duration":5}"#);
         assert_eq!(newer.duration, Some(10.0));
         assert_eq!(newer.usage, None);
+        let unknown = video(r#"{"status":"completed","video":{"url":"https://h/v","file_size":0}}"#);
+        assert_eq!(unknown.file_size, None);
         // Some samples carry the placeholder of an error.
         video(r#"{"status":"completed","video":{"url":"https://h/v"},"error":{"name":"Error","message":"<string>"}}"#);
     }
@@ -387,6 +389,7 @@ mod tests {
         }
         assert_eq!(read(r#"{"id":7,"status":"queued"}"#), Ok(Status::Queued));
         assert!(is_same_id("a", "a:b") && is_same_id("a:b", "a") && !is_same_id("a:c", "a:b"));
+        assert!(is_same_id("a%2Fc%3Ab", "a/c:b"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{AspectRatio, Asset, Charged, Error, Seconds, VideoRequest};
 use support::assets::{assert_current, campfire, events, generate, only_failure};
-use support::{accepted, closed_port, fox, names, only_id};
+use support::{accepted, closed_address, fox, names, only_id};
 
 fn owl_at(asset: &Asset) -> Asset {
     Asset::new(asset.path(), VideoRequest::new("an owl"))
@@ -243,7 +243,7 @@ fn a_503_is_no_refusal() {
 fn a_request_that_was_not_sent_leaves_the_asset_missing() {
     let (_folder, asset) = campfire();
     let emulator = Emulator::start();
-    let nowhere = format!("http://127.0.0.1:{}", closed_port());
+    let nowhere = format!("http://{}", closed_address());
     let connect = || emulator.client_builder().base_url(nowhere).build();
     let error = only_failure(ensure([&asset], connect).unwrap_err());
     assert!(matches!(error, Error::NotSent { .. }), "{error:?}");

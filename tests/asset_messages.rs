@@ -37,7 +37,7 @@ fn command() -> String {
 }
 
 #[test]
-fn a_build_stops_with_the_reason_and_the_command() {
+fn a_build_stops_with_what_is_missing_or_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("campfire.mp4");
     let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
@@ -50,7 +50,7 @@ fn a_build_stops_with_the_reason_and_the_command() {
              {REFUSAL}; to pay for 2 generations, {command}"
         )
     );
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
+    let emulator = Emulator::start();
     ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
     assert_eq!(
         stopped(&folder, &[Asset::new(&path, VideoRequest::new("a bonfire").duration(Seconds::Ten))]),
@@ -61,9 +61,18 @@ fn a_build_stops_with_the_reason_and_the_command() {
              {REFUSAL}; to pay for 1 generation, {command}"
         )
     );
+}
+
+#[test]
+fn a_build_stops_with_the_reason_why_a_paid_video_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("campfire.mp4");
+    let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
     let paid = "assets/campfire.mp4 is not current: generation UUID:MODEL was already paid for, but";
-    let free = format!("{REFUSAL}; to resume without paying again, {command}");
+    let free = format!("{REFUSAL}; to resume without paying again, {}", command());
     // The second generation is created, and its video is not received.
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
+    ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
     ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
     assert_eq!(
         stopped(&folder, &[asset("a bonfire")]),
@@ -94,7 +103,7 @@ fn a_build_stops_with_the_reason_and_the_command() {
 }
 
 #[test]
-fn a_build_that_nothing_can_be_run_for_names_no_command() {
+fn what_only_a_person_can_decide_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
     let requested = r#"{"requested":{"at":1795365855,"client_request_id":"kling-1","request":{"model":"klingai/v2.5-turbo/pro/text-to-video","prompt":"A fox in the snow"}}}"#;
@@ -110,9 +119,12 @@ fn a_build_that_nothing_can_be_run_for_names_no_command() {
         format!(
             "assets/campfire.mp4 is not current: generation a:b ended without a video: no (status expired); it may have \
              been charged, and only a person can decide to pay again, so check the account's charges; to generate it \
-             again, which may charge you twice, delete assets/campfire.mp4.receipt.jsonl\n{REFUSAL}"
+             again, which may charge you twice, delete assets/campfire.mp4.receipt.jsonl\n{REFUSAL}; to resume without \
+             paying again, {}",
+            command()
         )
     );
+    // Nothing can be run for these, so no command is printed.
     fs::write(asset.receipt_path(), requested.replace("1795365855", "1")).unwrap();
     let text = stopped(&folder, std::slice::from_ref(&asset));
     let (before, after) = text.split_once(" days ago").unwrap();

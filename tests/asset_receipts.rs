@@ -141,6 +141,18 @@ fn a_merged_attempt_with_an_unknown_outcome_is_not_paid_for_again() {
 }
 
 #[test]
+fn merged_refusals_are_told_apart() {
+    let emulator = Emulator::builder().create(vec![Step::Http(403); 2]).start();
+    let ((_here, ours), (_there, theirs)) = (campfire(), campfire());
+    generate(&ours, &emulator).unwrap_err();
+    generate(&theirs, &emulator).unwrap_err();
+    // Without their ids, the two events would be equal, and Git would write them once.
+    fs::write(ours.receipt_path(), merge_union(&ours.receipt_path(), "", &theirs.receipt_path())).unwrap();
+    assert_eq!(events(&ours), ["requested", "refused", "requested", "refused"]);
+    assert_eq!(ours.state().unwrap(), State::Missing);
+}
+
+#[test]
 fn invalid_receipts_are_named_and_never_paid_for_again() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();

@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, Stdio};
+use std::process::{self, Command, Stdio};
 use std::{env, fs, thread};
 
 use kling::emulator::{Emulator, Step};
@@ -175,43 +175,79 @@ fn closed_pipes_lose_no_id_and_stop_no_asset() {
     assert_passes(&package.run(&[]));
 }
 
-/// Copies the example, so that it can be built anywhere.
-fn copy_example(folder: &Path) {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = library.join("examples/build_asset");
-    fs::create_dir_all(folder.join("src")).unwrap();
-    fs::create_dir_all(folder.join("assets")).unwrap();
-    for file in ["build.rs", "Cargo.lock", "src/main.rs", "assets/campfire.mp4", "assets/campfire.mp4.receipt.jsonl"] {
-        fs::copy(example.join(file), folder.join(file)).unwrap();
-    }
-    let manifest = fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    // A packaged package depends on a version; here, it is that of this checkout.
-    let manifest = manifest.replace(r#"{ path = "../.." }"#, "\"0.1\"");
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    let patch = format!("[patch.crates-io]\nkling = {{ path = {:?} }}\n", library.to_str().unwrap());
-    fs::create_dir_all(folder.join(".cargo")).unwrap();
-    fs::write(folder.join(".cargo/config.toml"), patch).unwrap();
+/// A copy of the example, which can be built anywhere, and a server for it.
+struct Example {
+    folder: TempDir,
+    emulator: Emulator,
 }
 
-fn cargo(folder: &Path, target: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", folder.join(target));
-    for variable in ["KLING_GENERATE", "AIML_API_KEY", "AIML_API_BASE", "DOCS_RS", "CARGO_NET_OFFLINE", "CI"] {
-        command.env_remove(variable);
+impl Example {
+    fn copy() -> Self {
+        let example = Example { folder: tempfile::tempdir().unwrap(), emulator: Emulator::start() };
+        let library = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let original = library.join("examples/build_asset");
+        for folder in ["src", "assets", ".cargo"] {
+            fs::create_dir_all(example.path(folder)).unwrap();
+        }
+        for file in
+            ["build.rs", "Cargo.lock", "src/main.rs", "assets/campfire.mp4", "assets/campfire.mp4.receipt.jsonl"]
+        {
+            fs::copy(original.join(file), example.path(file)).unwrap();
+        }
+        let manifest = fs::read_to_string(original.join("Cargo.toml")).unwrap();
+        // A packaged package depends on a version; here, it is that of this checkout.
+        fs::write(example.path("Cargo.toml"), manifest.replace(r#"{ path = "../.." }"#, "\"0.1\"")).unwrap();
+        let patch = format!("[patch.crates-io]\nkling = {{ path = {:?} }}\n", library.to_str().unwrap());
+        fs::write(example.path(".cargo/config.toml"), patch).unwrap();
+        example
     }
-    command
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Replaces text in a file, and returns the text that it had before.
+    #[track_caller]
+    fn edit(&self, file: &str, from: &str, to: &str) -> String {
+        let before = fs::read_to_string(self.path(file)).unwrap();
+        let after = before.replace(from, to);
+        assert_ne!(before, after);
+        fs::write(self.path(file), after).unwrap();
+        before
+    }
+
+    fn cargo(&self, target: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(arguments).current_dir(&self.folder).env("CARGO_TARGET_DIR", self.path(target));
+        for variable in ["KLING_GENERATE", "AIML_API_KEY", "AIML_API_BASE", "DOCS_RS", "CARGO_NET_OFFLINE", "CI"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Returns a command that may generate.
+    fn generate(&self, target: &str, arguments: &[&str]) -> Command {
+        let mut command = self.cargo(target, arguments);
+        command
+            .env("KLING_GENERATE", "1")
+            .env("AIML_API_KEY", "canary-3f9a51c0")
+            .env("AIML_API_BASE", self.emulator.base_url());
+        command
+    }
 }
 
+/// Runs a command that must succeed, and returns its output.
 #[track_caller]
-fn build(mut command: Command) -> String {
+fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     text
 }
 
+/// Runs a command that must fail, and returns its error output.
 #[track_caller]
-fn fail(mut command: Command) -> String {
+fn fail(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -220,78 +256,64 @@ fn fail(mut command: Command) -> String {
 #[test]
 #[ignore = "runs a dozen real cargo builds, which takes minutes"]
 fn cargo_builds_pay_once_and_only_if_permitted() {
-    let emulator = Emulator::start();
-    let folder = tempfile::tempdir().unwrap();
-    let example = folder.path();
-    copy_example(example);
-    let generate = |target: &str, arguments: &[&str]| {
-        let mut command = cargo(example, target, arguments);
-        command
-            .env("KLING_GENERATE", "1")
-            .env("AIML_API_KEY", "canary-3f9a51c0")
-            .env("AIML_API_BASE", emulator.base_url());
-        command
-    };
-
-    // A current asset is free with any profile and target, offline and on docs.rs.
-    let host = build(cargo(example, "target", &["--version", "--verbose"]));
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
-    build(cargo(example, "target", &["build", "--offline"]));
-    build(cargo(example, "target", &["build", "--offline", "--release"]));
-    build(cargo(example, "target", &["build", "--offline", "--target", &host]));
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true"), ("KLING_GENERATE", "1")] {
-        let mut command = cargo(example, "target", &["build", "--offline"]);
-        command.env(variable, value);
-        build(command);
-    }
-    build(cargo(example, "target", &["clean"]));
-    build(cargo(example, "target", &["run", "--offline"]));
-    assert_eq!(emulator.connections(), 0);
-
-    // A changed one stops the build.
-    let script = fs::read_to_string(example.join("build.rs")).unwrap();
-    fs::write(example.join("build.rs"), script.replace("campfire at night", "bonfire at night")).unwrap();
-    let stderr = fail(cargo(example, "target", &["build", "--offline"]));
-    assert!(stderr.contains(r#"prompt: "A campfire at night, seamless loop" → "A bonfire at night, seamless loop""#));
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true")] {
-        let mut command = generate("target", &["build", "--offline"]);
-        command.env(variable, value);
-        fail(command);
-    }
-    assert_eq!(emulator.connections(), 0);
-
-    // Four builds at once, each with a target folder of its own.
-    let targets = ["target", "target-1", "target-2", "target-3"];
-    let children: Vec<Child> = targets
-        .map(|target| {
-            generate(target, &["build", "--offline"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
-        })
-        .into();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
-    assert_eq!(emulator.creates().len(), 1);
-    build(cargo(example, "target", &["build", "--offline"]));
+    let example = Example::copy();
+    current_assets_are_free(&example);
+    let script = changed_requests_are_paid_for_once(&example);
 
     // The steps of a long wait are printed as they happen.
     let has_step =
         |output: &str, step: &str| output.lines().any(|line| line.contains("campfire.mp4: ") && line.ends_with(step));
-    fs::write(example.join("build.rs"), script.replace("campfire at night", "campfire at dawn")).unwrap();
-    let output = build(generate("target", &["build", "--offline", "-vv"]));
+    fs::write(example.path("build.rs"), script.replace("campfire at night", "campfire at dawn")).unwrap();
+    let output = succeed(&mut example.generate("target", &["build", "--offline", "-vv"]));
     assert!(has_step(&output, ": queued") && has_step(&output, ": downloading"), "{output}");
-    assert_eq!(emulator.creates().len(), 2);
+    assert_eq!(example.emulator.creates().len(), 2);
 
     // Packaged with its asset, it builds; without the receipt, it stops and pays for nothing.
-    build(generate("target", &["package", "--offline", "--allow-dirty"]));
-    let manifest = fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    let without = manifest.replace("\"/assets\"", "\"/assets/*.mp4\"");
-    assert_ne!(manifest, without);
-    fs::write(example.join("Cargo.toml"), without).unwrap();
-    let stderr = fail(generate("target", &["package", "--offline", "--allow-dirty"]));
+    succeed(&mut example.generate("target", &["package", "--offline", "--allow-dirty"]));
+    example.edit("Cargo.toml", "\"/assets\"", "\"/assets/*.mp4\"");
+    let stderr = fail(&mut example.generate("target", &["package", "--offline", "--allow-dirty"]));
     assert!(stderr.contains("a copy that Cargo has made"), "{stderr}");
-    assert_eq!(emulator.creates().len(), 2);
+    assert_eq!(example.emulator.creates().len(), 2);
 
     // The key is in none of Cargo's files.
-    let found = Command::new("grep").args(["-r", "-l", "canary-3f9a51c0", "."]).current_dir(example).output().unwrap();
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-r", "-l", "canary-3f9a51c0", "."]).current_dir(&example.folder).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+/// Builds with any profile and target, offline and on docs.rs.
+fn current_assets_are_free(example: &Example) {
+    let host = succeed(&mut example.cargo("target", &["--version", "--verbose"]));
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
+    succeed(&mut example.cargo("target", &["build", "--offline"]));
+    succeed(&mut example.cargo("target", &["build", "--offline", "--release"]));
+    succeed(&mut example.cargo("target", &["build", "--offline", "--target", &host]));
+    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true"), ("KLING_GENERATE", "1")] {
+        succeed(example.cargo("target", &["build", "--offline"]).env(variable, value));
+    }
+    succeed(&mut example.cargo("target", &["clean"]));
+    succeed(&mut example.cargo("target", &["run", "--offline"]));
+    assert_eq!(example.emulator.connections(), 0);
+}
+
+/// Stops where nothing may be generated, and pays once in four builds. Returns the original build script.
+fn changed_requests_are_paid_for_once(example: &Example) -> String {
+    let script = example.edit("build.rs", "campfire at night", "bonfire at night");
+    let stderr = fail(&mut example.cargo("target", &["build", "--offline"]));
+    assert!(stderr.contains(r#"prompt: "A campfire at night, seamless loop" → "A bonfire at night, seamless loop""#));
+    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true")] {
+        fail(example.generate("target", &["build", "--offline"]).env(variable, value));
+    }
+    assert_eq!(example.emulator.connections(), 0);
+
+    let targets = ["target", "target-1", "target-2", "target-3"];
+    let build = |target| {
+        example.generate(target, &["build", "--offline"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    };
+    for mut child in targets.map(build) {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(example.emulator.creates().len(), 1);
+    succeed(&mut example.cargo("target", &["build", "--offline"]));
+    script
 }

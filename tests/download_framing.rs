@@ -25,12 +25,15 @@ use End::{NoResponse, NotAVideo, Saved, Status};
 const ETAG: &str = "ETag: \"a\"\r\n";
 const UNPROVEN: &str = "it ends after 12000 bytes, and nothing shows that this is its end";
 
+/// Returns the response to a request, given the file and the head of the request.
+type Respond = Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>;
+
 /// One situation: the file, the `file_size` that the service reports, and the response of the file's server.
 struct Case {
     name: &'static str,
     file: Vec<u8>,
     file_size: Option<u64>,
-    response: Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>,
+    response: Respond,
     end: End,
 }
 

@@ -6,7 +6,7 @@ use std::io;
 
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
-use support::{closed_port, fox, millis, printed};
+use support::{closed_address, fox, millis, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
 const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -66,7 +66,7 @@ fn unknown_outcomes_name_the_id_to_look_up() {
 #[test]
 fn requests_that_were_not_sent_are_reported_as_not_charged() {
     let emulator = Emulator::start();
-    let base_url = format!("http://127.0.0.1:{}", closed_port());
+    let base_url = format!("http://{}", closed_address());
     let client = emulator.client_builder().base_url(base_url).build().unwrap();
     let expected = "was not sent, so nothing was charged; check the connection and try again\n  \
                     caused by: Connection refused (os error N)";

@@ -64,7 +64,8 @@ impl<'a> Advice<'a> {
     pub(super) fn remedy(&self, state: &State) -> Remedy {
         match state {
             State::Missing | State::Stale { .. } => Remedy::Generate,
-            State::InProgress { .. } => Remedy::Resume,
+            // A generation that ended is polled again, too: that costs nothing, and a new one does.
+            State::InProgress { .. } | State::Ended { .. } => Remedy::Resume,
             State::Unknown { client_request_id: Some(_) } if !self.is_beyond_logs() => Remedy::Resume,
             _ => Remedy::Person,
         }
@@ -334,7 +335,7 @@ mod tests {
         Error::NoResponse { request: "GET url".to_owned(), source: "closed".into() }
     }
 
-    /// Returns the advice for an attempt with these events, sent to `server` so many seconds ago.
+    /// Returns the advice for an attempt with these events, sent to `server` `age` seconds ago.
     fn advice(situation: Situation, events: &[&str], age: u64, server: &str, file_len: Option<u64>) -> String {
         let asset = Asset::new("fox.mp4", VideoRequest::new("a fox"));
         let request = request_json(&VideoRequest::new("a fox")).unwrap();
@@ -362,51 +363,56 @@ mod tests {
         }
     }
 
+    const CREATED: &str = r#"{"created":{"client_request_id":"kling-1","id":"a:b"}}"#;
+    const SENT: &[&str] = &[];
+    const RUNNING: &[&str] = &[CREATED];
+    const OVER: &[&str] = &[CREATED, r#"{"ended":{"client_request_id":"kling-1","reason":"expired"}}"#];
+    const COMPLETE: &[&str] =
+        &[CREATED, r#"{"completed":{"client_request_id":"kling-1","file_size":7,"credits":null}}"#];
+    const EMULATOR: &str = "http://127.0.0.1:2";
+
+    /// The situation, the events, the age and the server of the attempt; then the advice without a file, and with a file
+    /// of another length: run again, restore the file, delete the receipt.
+    type Row = (Situation, &'static [&'static str], u64, &'static str, &'static str, &'static str);
+
+    const TABLE: [Row; 32] = [
+        (Check, SENT, 0, SERVICE, "", ""),
+        (Check, SENT, 6 * DAYS, SERVICE, "", ""),
+        (Check, SENT, 8 * DAYS, SERVICE, "delete", "delete"),
+        (Check, RUNNING, 0, SERVICE, "", ""),
+        (Check, RUNNING, 99 * DAYS, SERVICE, "", ""),
+        (Check, COMPLETE, 99 * DAYS, SERVICE, "restore", "restore"),
+        (Check, OVER, 0, SERVICE, "delete", "delete"),
+        (Sent, SENT, 0, SERVICE, "run", "run"),
+        (NotListed, SENT, 0, SERVICE, "run", "run"),
+        (NotListed, SENT, 2 * HOURS, SERVICE, "delete", "delete"),
+        (NotListed, SENT, 8 * DAYS, SERVICE, "delete", "delete"),
+        (LookupFailed, SENT, 0, SERVICE, "run", "run"),
+        (LookupFailed, SENT, 6 * DAYS, SERVICE, "run", "run"),
+        (LookupFailed, SENT, 8 * DAYS, SERVICE, "delete", "delete"),
+        (Refused(404), RUNNING, 0, SERVICE, "", ""),
+        (Refused(404), RUNNING, 6 * DAYS, SERVICE, "", ""),
+        (Refused(404), RUNNING, 8 * DAYS, SERVICE, "delete", "delete"),
+        (Refused(404), COMPLETE, 6 * DAYS, SERVICE, "", ""),
+        (Refused(404), COMPLETE, 8 * DAYS, SERVICE, "restore delete", "restore delete"),
+        (Refused(401), COMPLETE, 99 * DAYS, SERVICE, "", ""),
+        (FileRefused(410), RUNNING, 6 * DAYS, SERVICE, "", ""),
+        (FileRefused(410), RUNNING, 8 * DAYS, SERVICE, "delete", "delete"),
+        (FileRefused(403), COMPLETE, 8 * DAYS, SERVICE, "restore delete", "restore delete"),
+        (FileRefused(502), COMPLETE, 99 * DAYS, SERVICE, "", ""),
+        (NoResponse, COMPLETE, 99 * DAYS, SERVICE, "", ""),
+        (EndedNow, RUNNING, 0, SERVICE, "delete", "delete"),
+        (EndedNow, COMPLETE, 0, SERVICE, "restore delete", "restore delete"),
+        (OtherServer, RUNNING, 0, SERVICE, "", ""),
+        (OtherServer, COMPLETE, 99 * DAYS, SERVICE, "", ""),
+        (OtherServer, SENT, 0, SERVICE, "", ""),
+        (OtherServer, RUNNING, 0, EMULATOR, "delete", "delete"),
+        (OtherServer, COMPLETE, 0, EMULATOR, "delete", "delete"),
+    ];
+
     #[test]
     fn advice_to_pay_again_is_given_only_if_nothing_is_cheaper() {
-        let created = r#"{"created":{"client_request_id":"kling-1","id":"a:b"}}"#;
-        let ended = r#"{"ended":{"client_request_id":"kling-1","reason":"expired"}}"#;
-        let completed = r#"{"completed":{"client_request_id":"kling-1","file_size":7,"credits":null}}"#;
-        let (sent, running, over, complete) =
-            (&[][..], &[created][..], &[created, ended][..], &[created, completed][..]);
-        let emulator = "http://127.0.0.1:2";
-        // The advice without a file, and with one of another length: "run" again, "restore" the file, "delete" the
-        // receipt.
-        let table = [
-            (Check, sent, 0, SERVICE, "", ""),
-            (Check, sent, 6 * DAYS, SERVICE, "", ""),
-            (Check, sent, 8 * DAYS, SERVICE, "delete", "delete"),
-            (Check, running, 0, SERVICE, "", ""),
-            (Check, running, 99 * DAYS, SERVICE, "", ""),
-            (Check, complete, 99 * DAYS, SERVICE, "restore", "restore"),
-            (Check, over, 0, SERVICE, "delete", "delete"),
-            (Sent, sent, 0, SERVICE, "run", "run"),
-            (NotListed, sent, 0, SERVICE, "run", "run"),
-            (NotListed, sent, 2 * HOURS, SERVICE, "delete", "delete"),
-            (NotListed, sent, 8 * DAYS, SERVICE, "delete", "delete"),
-            (LookupFailed, sent, 0, SERVICE, "run", "run"),
-            (LookupFailed, sent, 6 * DAYS, SERVICE, "run", "run"),
-            (LookupFailed, sent, 8 * DAYS, SERVICE, "delete", "delete"),
-            (Refused(404), running, 0, SERVICE, "", ""),
-            (Refused(404), running, 6 * DAYS, SERVICE, "", ""),
-            (Refused(404), running, 8 * DAYS, SERVICE, "delete", "delete"),
-            (Refused(404), complete, 6 * DAYS, SERVICE, "", ""),
-            (Refused(404), complete, 8 * DAYS, SERVICE, "restore delete", "restore delete"),
-            (Refused(401), complete, 99 * DAYS, SERVICE, "", ""),
-            (FileRefused(410), running, 6 * DAYS, SERVICE, "", ""),
-            (FileRefused(410), running, 8 * DAYS, SERVICE, "delete", "delete"),
-            (FileRefused(403), complete, 8 * DAYS, SERVICE, "restore delete", "restore delete"),
-            (FileRefused(502), complete, 99 * DAYS, SERVICE, "", ""),
-            (NoResponse, complete, 99 * DAYS, SERVICE, "", ""),
-            (EndedNow, running, 0, SERVICE, "delete", "delete"),
-            (EndedNow, complete, 0, SERVICE, "restore delete", "restore delete"),
-            (OtherServer, running, 0, SERVICE, "", ""),
-            (OtherServer, complete, 99 * DAYS, SERVICE, "", ""),
-            (OtherServer, sent, 0, SERVICE, "", ""),
-            (OtherServer, running, 0, emulator, "delete", "delete"),
-            (OtherServer, complete, 0, emulator, "delete", "delete"),
-        ];
-        for (situation, events, age, server, without_file, with_other_file) in table {
+        for (situation, events, age, server, without_file, with_other_file) in TABLE {
             for (file_len, expected) in [(None, without_file), (Some(9), with_other_file)] {
                 let text = advice(situation, events, age, server, file_len);
                 let words = ["run this again", "restore", "delete"];
@@ -414,7 +420,7 @@ mod tests {
                 let case = format!("{situation:?} {events:?} {age} {file_len:?}: {text}");
                 assert_eq!(found.join(" ").replace("run this again", "run"), expected, "{case}");
                 // It says that it costs money, and keeps the file that is there.
-                let says_the_cost = text.contains("charge") || server == emulator;
+                let says_the_cost = text.contains("charge") || server == EMULATOR;
                 assert!(!text.contains("delete") || says_the_cost, "{case}");
                 assert_eq!(text.contains("move fox.mp4 away"), text.contains("delete") && file_len.is_some(), "{case}");
             }

@@ -237,7 +237,6 @@ impl<'a, 'c> Job<'a, 'c> {
         match finding.state {
             State::Current => Ok(Next::Nothing),
             State::Missing | State::Stale { .. } => Ok(Next::Create),
-            // A generation that ended is polled again, too: that costs nothing, and a new one does.
             State::InProgress { id } | State::Ended { id, .. } => {
                 self.resume(finding.attempt)?;
                 Ok(Next::WaitFor(id))

@@ -84,9 +84,9 @@ mod tests {
     use super::*;
     use crate::request::VideoRequest;
 
-    /// On a file system that ignores case, as on Windows.
     #[test]
     fn two_names_of_one_receipt_are_locked_once() {
+        // As on a file system that ignores case.
         let asset = |name: &str, prompt: &str| Asset::new(format!("/assets/{name}"), VideoRequest::new(prompt));
         let id = |asset: &Asset| FileId::of_canonical(&asset.receipt_path());
         let first = asset("Fox.mp4", "a fox");

@@ -208,7 +208,8 @@ fn read(path: &Path, file: &mut File) -> Result<Parsed> {
     parse(&bytes).map_err(|reason| unreadable(path, reason))
 }
 
-/// A receipt that cannot be read may still hold the id of a paid generation: no `reason` suggests deleting it.
+/// Returns the error for an invalid receipt. It may still hold the id of a paid generation, so no reason suggests
+/// deleting it.
 fn unreadable(path: &Path, reason: impl Into<String>) -> Error {
     Error::io("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, reason.into()))
 }

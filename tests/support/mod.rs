@@ -6,7 +6,7 @@ pub mod assets;
 pub mod file_server;
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub fn printed(error: &Error) -> String {
     const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
     let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
     let is_digit = |c: char| c.is_ascii_digit();
-    let text = format!("{error:?}").replace(MODEL, "MODEL");
+    let text = format!("{error:?}").replace(MODEL, "MODEL").replace("127.0.0.2", "127.0.0.1");
     let text = replace_after(&text, "http://127.0.0.1:", 2, is_digit, "PORT");
     let text = replace_after(&text, "kling-", 32, is_id, "RANDOM");
     let text = replace_after(&text, "generation ", 36, is_id, "UUID");
@@ -85,10 +85,11 @@ pub fn names(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
 }
 
-/// Returns a port that nobody listens on.
-pub fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+/// Returns an address that nobody listens on. No test takes its port: they all use 127.0.0.1, where macOS has nothing else.
+pub fn closed_address() -> SocketAddr {
+    let host = if cfg!(target_os = "macos") { "127.0.0.1" } else { "127.0.0.2" };
+    let listener = TcpListener::bind((host, 0)).expect("a free port");
+    listener.local_addr().expect("an address")
 }
 
 /// Sends a response and closes the connection. Reads what the client still sends: closing with unread data would reset

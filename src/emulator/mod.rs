@@ -20,11 +20,12 @@
 //! use kling::{Client, VideoRequest};
 //!
 //! fn length_of_the_trailer(client: &Client) -> kling::Result<u64> {
-//!     let video = client.generate(&VideoRequest::new("A trailer for a film about foxes"))?;
+//!     let video = client.generate(&VideoRequest::new("A film about foxes"))?;
 //!     Ok(video.file_size.unwrap_or(0))
 //! }
 //!
-//! // The service is overloaded for a moment. The trailer is generated all the same, and paid for once.
+//! // The service is overloaded for a moment. The trailer is generated all the same, and
+//! // paid for once.
 //! let emulator = Emulator::script([Step::Queued, Step::Http(503), Step::Completed]);
 //! assert!(length_of_the_trailer(&emulator.client()).unwrap() > 0);
 //! assert_eq!(emulator.creates().len(), 1);

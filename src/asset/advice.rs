@@ -74,7 +74,7 @@ impl<'a> Advice<'a> {
     /// Returns why the asset is not current.
     pub(super) fn reason(&self, state: &State) -> String {
         match state {
-            State::Current => "it is current".to_owned(),
+            State::Current(_) => "it is current".to_owned(),
             State::Missing => "it has not been generated yet".to_owned(),
             State::Untracked => format!(
                 "there is a file, but {} does not say what it was generated from; restore the receipt from version \

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::event::{Event, Reason, now};
+use super::origin::{Origin, is_emulator};
 use crate::builder::SERVICE;
-use crate::generation::GenerationId;
+use crate::generation::{GenerationId, Usage};
 
 /// A create request, and everything that is known of its outcome.
 ///
@@ -22,8 +23,12 @@ pub(super) struct Attempt {
     id: Option<GenerationId>,
     has_failed: bool,
     ended: Option<String>,
+    /// Why it was refused or has failed, without a charge.
+    closed_reason: Option<String>,
     /// The length of the file. A file that was downloaded again may have another one.
     file_sizes: Vec<u64>,
+    /// An unknown cost has no amounts.
+    cost: Usage,
     is_open: bool,
 }
 
@@ -52,7 +57,9 @@ impl Attempt {
             id: None,
             has_failed: false,
             ended: None,
+            closed_reason: None,
             file_sizes: Vec::new(),
+            cost: Usage::default(),
             is_open: true,
         }
     }
@@ -75,9 +82,31 @@ impl Attempt {
         self.server.as_deref().unwrap_or(SERVICE)
     }
 
-    /// Returns the server, if it is not the service's own.
+    /// Returns the server, if it is an emulator.
     pub(super) fn emulator_url(&self) -> Option<&str> {
-        self.server.as_deref()
+        self.server.as_deref().filter(|server| is_emulator(server))
+    }
+
+    /// Returns what the receipt says about the file of this length that the attempt has made; `None` if it has made
+    /// none.
+    pub(super) fn origin(&self, file_size: u64) -> Option<Origin> {
+        Some(Origin {
+            id: self.id.clone()?,
+            file_size,
+            cost: self.cost,
+            requested_at: self.requested_at,
+            server: self.server.clone(),
+        })
+    }
+
+    /// Returns the cost, as far as it is known.
+    pub(super) fn cost(&self) -> Usage {
+        self.cost
+    }
+
+    /// Returns why it was refused or has failed, if nothing was charged.
+    pub(super) fn closed_reason(&self) -> Option<&str> {
+        self.closed_reason.as_deref().filter(|_| self.stage() == Stage::Closed)
     }
 
     /// Returns how long ago the request was sent.
@@ -109,7 +138,10 @@ impl Attempt {
     pub(super) fn apply(&mut self, event: Event) -> Option<()> {
         match event {
             Event::Requested { .. } => return None,
-            Event::Refused(_) => self.was_refused = true,
+            Event::Refused(Reason { reason, .. }) => {
+                self.was_refused = true;
+                self.closed_reason = Some(reason);
+            }
             Event::Created { id, .. } => {
                 if *self.id.get_or_insert_with(|| id.clone()) != id {
                     return None;
@@ -117,12 +149,18 @@ impl Attempt {
                 return Some(());
             }
             _ if self.id.is_none() => return None,
-            Event::Failed(_) => self.has_failed = true,
+            Event::Failed(Reason { reason, .. }) => {
+                self.has_failed = true;
+                self.closed_reason = Some(reason);
+            }
             Event::Ended(Reason { reason, .. }) => self.ended = Some(reason),
-            Event::Completed { file_size, .. } => {
+            Event::Completed { file_size, credits, usd, .. } => {
                 if !self.has_file_size(file_size) {
                     self.file_sizes.push(file_size);
                 }
+                let Usage { credits: known_credits, usd: known_usd } = self.cost;
+                let credits = credits.and_then(|credits| credits.as_f64());
+                self.cost = Usage { credits: credits.or(known_credits), usd: usd.or(known_usd) };
             }
         }
         self.is_open = false;

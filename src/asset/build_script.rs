@@ -7,11 +7,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::advice::{Advice, Remedy};
-use super::job::{check_all, generate_missing};
-use super::state::{Asset, State};
+use super::ensure::{Ensure, check_all, step_text};
+use super::state::Asset;
 use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::Result;
+use crate::update::Update;
 
 /// The variable that permits generation. It is the only one passed to `rerun-if-env-changed`: Cargo stores the values
 /// of those variables as plain text under `target`, so the API key must not be among them.
@@ -91,18 +92,31 @@ fn print_step(asset: &Asset, step: &str) {
 /// Generates the assets that are not current, and returns the warnings about rehearsals.
 fn generate(assets: &[Asset]) -> Result<Vec<String>> {
     let assets: Vec<&Asset> = assets.iter().collect();
-    let mut outcomes = generate_missing(&assets, Client::from_env, print_step)?;
-    for outcome in &outcomes {
-        if let Ok(Some(video)) = &outcome.result {
-            let cost = video.usage.map_or("an unknown cost".to_owned(), |usage| usage.to_string());
-            let advice = if outcome.rehearsal.is_some() { "" } else { "; commit it with its receipt" };
-            let path = outcome.asset.path.display();
-            print_directive(format_args!("warning={path} was generated for {cost}{advice}"));
+    let mut failed = Vec::new();
+    let mut last_steps = vec![String::new(); assets.len()];
+    for (index, update) in Ensure::new(assets.iter().copied()).notify(print_step).updates(Client::from_env)? {
+        if let Some(step) = step_text(&update, &last_steps[index]) {
+            print_step(assets[index], &step);
+            last_steps[index] = step;
+        }
+        match update {
+            Update::Finished(Ok(video)) => {
+                let cost = video.usage.unwrap_or_default();
+                let path = assets[index].path.display();
+                print_directive(format_args!("warning={path} was generated for {cost}"));
+            }
+            Update::Finished(Err(error)) => failed.push((index, error)),
+            _ => {}
         }
     }
-    let rehearsals = outcomes.iter_mut().filter_map(|outcome| outcome.rehearsal.take()).collect();
-    check_all(outcomes)?;
-    Ok(rehearsals)
+    check_all(&assets, failed)?;
+    Ok(assets
+        .iter()
+        .filter_map(|asset| {
+            let (finding, journal) = asset.inspect().ok()?;
+            Advice::new(asset, &finding, &journal).rehearsal()
+        })
+        .collect())
 }
 
 /// Why nothing may be generated, and the command that would generate it.
@@ -151,7 +165,7 @@ fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
         let reason = match asset.inspect() {
             Ok((finding, journal)) => {
                 let advice = Advice::new(asset, &finding, &journal);
-                if finding.state == State::Current {
+                if finding.state.is_current() {
                     rehearsals.extend(advice.rehearsal());
                     continue;
                 }

@@ -8,7 +8,7 @@ use serde_json::{Number, Value};
 
 use crate::builder::SERVICE;
 use crate::error::{Error, Result};
-use crate::generation::GenerationId;
+use crate::generation::{GenerationId, Usage};
 use crate::request::VideoRequest;
 
 /// A line of a receipt.
@@ -50,6 +50,8 @@ pub(super) enum Event {
         client_request_id: Option<String>,
         file_size: u64,
         credits: Option<Number>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usd: Option<f64>,
     },
 }
 
@@ -83,12 +85,12 @@ impl Event {
         Event::Created { client_request_id: Some(client_request_id.to_owned()), id }
     }
 
-    pub(super) fn completed(client_request_id: &str, file_size: u64, credits: Option<f64>) -> Self {
+    pub(super) fn completed(client_request_id: &str, file_size: u64, cost: Usage) -> Self {
         // As the service writes them: 120000, and not 120000.0.
         let integer =
             |credits: f64| (credits.fract() == 0.0 && credits.abs() < 1e15).then(|| Number::from(credits as i64));
-        let credits = credits.and_then(|credits| integer(credits).or_else(|| Number::from_f64(credits)));
-        Event::Completed { client_request_id: Some(client_request_id.to_owned()), file_size, credits }
+        let credits = cost.credits.and_then(|credits| integer(credits).or_else(|| Number::from_f64(credits)));
+        Event::Completed { client_request_id: Some(client_request_id.to_owned()), file_size, credits, usd: cost.usd }
     }
 
     /// Returns the client request id of the attempt; `None` means the attempt of the last `requested` event.
@@ -125,6 +127,10 @@ fn not_recordable(error: serde_json::Error) -> Error {
 mod tests {
     use super::*;
 
+    fn cost(credits: Option<f64>) -> Usage {
+        Usage { credits, ..Usage::default() }
+    }
+
     #[test]
     fn events_name_their_attempt() {
         let request = VideoRequest::new("a fox");
@@ -138,7 +144,7 @@ mod tests {
                 r#"{"refused":{"client_request_id":"kling-1","reason":"no credit"}}"#,
             ),
             (
-                Event::completed("kling-1", 7, Some(120_000.0)),
+                Event::completed("kling-1", 7, cost(Some(120_000.0))),
                 r#"{"completed":{"client_request_id":"kling-1","file_size":7,"credits":120000}}"#,
             ),
         ];
@@ -157,7 +163,9 @@ mod tests {
     fn credits_are_recorded_as_the_service_writes_them() {
         let table = [(None, "null"), (Some(120_000.0), "120000"), (Some(1.5), "1.5"), (Some(1e300), "1e300")];
         for (credits, expected) in table {
-            let Event::Completed { credits, .. } = Event::completed("kling-1", 7, credits) else { unreachable!() };
+            let Event::Completed { credits, .. } = Event::completed("kling-1", 7, cost(credits)) else {
+                unreachable!()
+            };
             // Some versions of serde_json write an exponent with a plus.
             assert_eq!(serde_json::to_string(&credits).unwrap().replace("e+", "e"), expected);
         }

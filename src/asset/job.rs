@@ -1,4 +1,4 @@
-//! Generating the assets that are not current: each step is recorded in the receipt before it is taken.
+//! The work on one asset: each step is recorded in the receipt before it is taken.
 
 use std::io;
 
@@ -8,104 +8,41 @@ use super::advice::{Advice, Lookup};
 use super::attempt::{Attempt, Stage};
 use super::event::{Event, Reason, request_json};
 use super::journal::Journal;
-use super::paths::{Locked, create_dir_synced, dedup_by_path};
+use super::paths::Locked;
 use super::receipt::Receipt;
 use super::state::{Asset, Finding, State};
 use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Status, Video};
+use crate::generation::{GenerationId, Video};
 use crate::recover::Recovery;
-use crate::save::{check_writable, parent_dir, remove_leftovers};
-use crate::update::Update;
+use crate::request::VideoRequest;
+use crate::save::{check_writable, remove_leftovers};
 
-/// How many receipts are open and locked at once. Some systems limit a process to 256 open files.
-const MAX_LOCKED: usize = 16;
-
-/// An asset, and the result of a run.
-pub(super) struct Outcome<'a> {
-    pub(super) asset: &'a Asset,
-    /// The video that was received; `None` if the file was current already.
-    pub(super) result: Result<Option<Video>>,
-    /// The warning about a file that an emulator made.
-    pub(super) rehearsal: Option<String>,
-}
-
-impl<'a> Outcome<'a> {
-    fn failed(asset: &'a Asset, error: Error) -> Self {
-        Outcome { asset, result: Err(error), rehearsal: None }
-    }
-}
-
-/// Generates the assets that are not current, and returns the outcome of each asset. `progress` is called for every
-/// step, after it has been recorded.
-pub(super) fn generate_missing<'a>(
-    assets: &[&'a Asset],
-    connect: impl FnOnce() -> Result<Client>,
-    progress: impl Fn(&Asset, &str),
-) -> Result<Vec<Outcome<'a>>> {
-    let mut outcomes = Vec::new();
-    let mut due = Vec::new();
-    for asset in dedup_by_path(assets)? {
-        match without_client(asset) {
-            Some(outcome) => outcomes.push(outcome),
-            None => due.push(asset),
-        }
-    }
-    if due.is_empty() {
-        return Ok(outcomes);
-    }
-    let client = connect()?;
-    due.retain(|asset| {
-        let directory = parent_dir(asset.path());
-        let created = create_dir_synced(directory).map_err(Error::io("create the directory", directory));
-        created.map_err(|error| outcomes.push(Outcome::failed(asset, error))).is_ok()
-    });
-    // Again: two spellings of one path can only be compared once the directory exists.
-    let mut locked = Locked::default();
-    for chunk in dedup_by_path(&due)?.chunks(MAX_LOCKED) {
-        let mut jobs = Vec::new();
-        for asset in chunk {
-            match Job::start(asset, &client, &mut locked, &progress) {
-                Ok(job) => jobs.extend(job),
-                Err(error) => outcomes.push(Outcome::failed(asset, error)),
-            }
-        }
-        run(&client, &mut jobs, &progress);
-        outcomes.extend(jobs.into_iter().map(Job::into_outcome));
-    }
-    Ok(outcomes)
-}
-
-/// Returns the errors of the assets that failed, if any did.
-pub(super) fn check_all(outcomes: Vec<Outcome<'_>>) -> Result<()> {
-    let failed = |outcome: Outcome<'_>| Some((outcome.asset.path().to_owned(), outcome.result.err()?));
-    let failed: Vec<_> = outcomes.into_iter().filter_map(failed).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Error::AssetsNotMade { failed }) }
-}
-
-/// Returns the outcome of an asset that is current or needs a person, and `None` if it needs the service.
-fn without_client(asset: &Asset) -> Option<Outcome<'_>> {
+/// Returns `true` if an asset is current, and `false` if it needs the service. Fails if it needs a person.
+pub(super) fn check_without_client(asset: &Asset) -> Result<bool> {
     let (finding, journal) = match asset.inspect() {
         Ok(found) => found,
         // Windows does not let anybody read a file that another process has locked.
-        Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::InvalidData => return None,
-        Err(error) => return Some(Outcome::failed(asset, error)),
+        Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::InvalidData => return Ok(false),
+        Err(error) => return Err(error),
     };
-    let advice = Advice::new(asset, &finding, &journal);
     match &finding.state {
-        State::Current => Some(Outcome { asset, result: Ok(None), rehearsal: advice.rehearsal() }),
+        State::Current(_) => Ok(true),
         state @ State::Untracked => {
-            Some(Outcome::failed(asset, asset.not_current(advice.reason(state), state.charged())))
+            let reason = Advice::new(asset, &finding, &journal).reason(state);
+            Err(asset.not_current(reason, state.charged()))
         }
-        _ => None,
+        _ => Ok(false),
     }
 }
 
 /// An asset that is being generated.
-struct Job<'a, 'c> {
+pub(super) struct Job<'a> {
+    /// The index of the asset in the caller's list.
+    index: usize,
     asset: &'a Asset,
-    client: &'c Client,
+    client: Client,
     request: Value,
     receipt: Receipt,
     /// The contents of the receipt.
@@ -114,73 +51,23 @@ struct Job<'a, 'c> {
     client_request_id: String,
     /// An event that could not be appended yet.
     pending: Option<Event>,
-    last_reported: String,
-    /// The outcome; `None` also if another process has finished the asset in the meantime.
-    result: Option<Result<Video>>,
 }
 
 /// The next step for an asset.
-enum Next {
+pub(super) enum Next {
     Create,
     WaitFor(GenerationId),
     Nothing,
 }
 
-/// Runs all jobs to their end, in flight together.
-fn run(client: &Client, jobs: &mut [Job<'_, '_>], progress: impl Fn(&Asset, &str)) {
-    let mut to_create = Vec::new();
-    let mut to_wait_for = Vec::new();
-    for (index, job) in jobs.iter_mut().enumerate() {
-        match job.plan() {
-            Ok(Next::Create) => to_create.push((index, job.asset.request.clone())),
-            Ok(Next::WaitFor(id)) => to_wait_for.push((index, id)),
-            Ok(Next::Nothing) => job.receipt.unlock(),
-            Err(error) => job.close(Err(error)),
-        }
-    }
-    let mut batch = client.batch(to_create);
-    for (index, id) in to_wait_for {
-        progress(jobs[index].asset, &format!("resuming generation {id}"));
-        batch.wait_for(index, id);
-    }
-    let mut updates = batch.updates();
-    while let Some((index, update)) = updates.next() {
-        let job = &mut jobs[index];
-        match update {
-            Update::Sending { client_request_id } => {
-                if let Err(error) = job.before_create(client_request_id) {
-                    updates.withdraw();
-                    job.close(Err(error));
-                }
-            }
-            Update::Retrying(error) => {
-                // If this fails, the event is appended before the next attempt is sent.
-                let _ = job.append_refused(error.to_string());
-                progress(job.asset, "not accepted; the request is sent again");
-            }
-            Update::Created(id) => {
-                // The generation is paid for: it is waited for even if the disk is full.
-                let _ = job.append_created(&id);
-                progress(job.asset, &format!("created generation {id}"));
-            }
-            Update::Status(status) => job.report_status(&status, &progress),
-            Update::Missed(_) => {}
-            Update::Finished(result) => {
-                job.flush_pending();
-                progress(job.asset, if result.is_ok() { "downloading" } else { "failed" });
-                job.on_outcome(result);
-            }
-        }
-    }
-}
-
-impl<'a, 'c> Job<'a, 'c> {
+impl<'a> Job<'a> {
     /// Locks the receipt and reads it. Returns `None` if this call works on the asset already.
-    fn start(
+    pub(super) fn start(
+        index: usize,
         asset: &'a Asset,
-        client: &'c Client,
+        client: &Client,
         locked: &mut Locked<'a>,
-        progress: impl Fn(&Asset, &str),
+        notify: impl Fn(&Asset, &str),
     ) -> Result<Option<Self>> {
         asset.request.validate()?;
         let request = request_json(&asset.request)?;
@@ -188,30 +75,38 @@ impl<'a, 'c> Job<'a, 'c> {
         if !locked.is_new(asset, &path)? {
             return Ok(None);
         }
-        let on_wait = || progress(asset, "waiting for another process");
+        let on_wait = || notify(asset, "waiting for another process");
         let (receipt, journal) = Receipt::lock(path.clone(), client.poll().max_wait, on_wait)?;
         locked.add(asset, &path);
         remove_leftovers(asset.path());
         Ok(Some(Job {
+            index,
             asset,
-            client,
+            client: client.clone(),
             request,
             receipt,
             journal,
             client_request_id: String::new(),
             pending: None,
-            last_reported: String::new(),
-            result: None,
         }))
     }
 
-    fn into_outcome(self) -> Outcome<'a> {
-        let finding = self.find();
-        let rehearsal = finding.ok().and_then(|finding| match finding.state {
-            State::Current => Advice::new(self.asset, &finding, &self.journal).rehearsal(),
-            _ => None,
-        });
-        Outcome { asset: self.asset, result: self.result.transpose(), rehearsal }
+    /// Returns the index of the asset in the caller's list.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn asset(&self) -> &'a Asset {
+        self.asset
+    }
+
+    pub(super) fn request(&self) -> &'a VideoRequest {
+        &self.asset.request
+    }
+
+    /// Unlocks the receipt, so that other processes need not wait for the other assets.
+    pub(super) fn unlock(&self) {
+        self.receipt.unlock();
     }
 
     fn find(&self) -> Result<Finding> {
@@ -229,21 +124,24 @@ impl<'a, 'c> Job<'a, 'c> {
     }
 
     /// Decides how to continue, and looks up a create request whose outcome is unknown.
-    fn plan(&mut self) -> Result<Next> {
+    pub(super) fn plan(&mut self, may_create: bool) -> Result<Next> {
         let finding = self.find()?;
         if let Some(attempt) = finding.attempt_in(&self.journal) {
             self.client_request_id = attempt.client_request_id.clone();
         }
         match finding.state {
-            State::Current => Ok(Next::Nothing),
-            State::Missing | State::Stale { .. } => Ok(Next::Create),
+            State::Current(_) => Ok(Next::Nothing),
+            State::Missing | State::Stale { .. } if may_create => Ok(Next::Create),
+            state @ (State::Missing | State::Stale { .. }) => {
+                Err(self.asset.not_current(self.advice().reason(&state), state.charged()))
+            }
             State::InProgress { id } | State::Ended { id, .. } => {
                 self.resume(finding.attempt)?;
                 Ok(Next::WaitFor(id))
             }
             State::Unknown { client_request_id: Some(_) } => {
                 self.resume(finding.attempt)?;
-                self.recover()
+                self.recover(may_create)
             }
             state @ State::Unknown { client_request_id: None } => {
                 let id = self.journal.torn.as_ref().and_then(|torn| torn.client_request_id.clone());
@@ -266,7 +164,7 @@ impl<'a, 'c> Job<'a, 'c> {
     }
 
     /// Finds the generation of a create request whose response was lost or not recorded.
-    fn recover(&mut self) -> Result<Next> {
+    fn recover(&mut self, may_create: bool) -> Result<Next> {
         match self.client.recover(&self.client_request_id) {
             Ok(Recovery::Found(id)) => {
                 self.append_created(&id).map_err(|error| error.or_unfinished(&id))?;
@@ -276,7 +174,7 @@ impl<'a, 'c> Job<'a, 'c> {
             Ok(Recovery::NotCharged) => {
                 self.append_refused("the logs say that it failed and was not charged".to_owned())?;
                 // A receipt that was merged may hold another attempt.
-                self.plan()
+                self.plan(may_create)
             }
             Err(Error::OutcomeUnknown { source, .. }) => Err(self.unknown(&Lookup::Failed(&source))),
             Err(error) => Err(self.unknown(&Lookup::Failed(&error))),
@@ -284,9 +182,9 @@ impl<'a, 'c> Job<'a, 'c> {
     }
 
     /// Prepares a create request. Nothing is paid for that could not be kept.
-    fn before_create(&mut self, client_request_id: String) -> Result<()> {
+    pub(super) fn before_create(&mut self, client_request_id: &str) -> Result<()> {
         check_writable(self.asset.path())?;
-        self.client_request_id = client_request_id;
+        self.client_request_id = client_request_id.to_owned();
         self.append_requested()
     }
 
@@ -295,11 +193,11 @@ impl<'a, 'c> Job<'a, 'c> {
         self.append(Event::requested(&self.client_request_id, server, &self.asset.request)?)
     }
 
-    fn append_created(&mut self, id: &GenerationId) -> Result<()> {
+    pub(super) fn append_created(&mut self, id: &GenerationId) -> Result<()> {
         self.append(Event::created(&self.client_request_id, id.clone()))
     }
 
-    fn append_refused(&mut self, reason: String) -> Result<()> {
+    pub(super) fn append_refused(&mut self, reason: String) -> Result<()> {
         self.append(Event::Refused(Reason::new(&self.client_request_id, reason)))
     }
 
@@ -332,28 +230,16 @@ impl<'a, 'c> Job<'a, 'c> {
         }
     }
 
-    fn report_status(&mut self, status: &Status, progress: impl Fn(&Asset, &str)) {
-        let text = status.to_string();
-        if !status.is_finished() && text != self.last_reported {
-            progress(self.asset, &text);
-            self.last_reported = text;
-        }
-    }
-
-    /// Stores the video, or records the failure.
-    fn on_outcome(&mut self, result: Result<Video>) {
+    /// Stores the video, or records the failure, and unlocks the receipt.
+    pub(super) fn finish(&mut self, result: Result<Video>) -> Result<Video> {
+        self.flush_pending();
         let stored = result.and_then(|video| match self.store_video(&video) {
             Ok(()) => Ok(video),
             Err(error) => Err(error.or_unfinished(&video.id)),
         });
         let result = stored.map_err(|error| self.record_failure(error));
-        self.close(result);
-    }
-
-    /// Unlocks the receipt, so that other processes need not wait for the rest of the batch.
-    fn close(&mut self, result: Result<Video>) {
-        self.result = Some(result);
-        self.receipt.unlock();
+        self.unlock();
+        result
     }
 
     fn store_video(&mut self, video: &Video) -> Result<()> {
@@ -361,8 +247,7 @@ impl<'a, 'c> Job<'a, 'c> {
         let temp = self.client.fetch(video, self.asset.path())?;
         self.check_placement()?;
         let file_size = temp.persist()?;
-        let credits = video.usage.and_then(|usage| usage.credits);
-        self.append(Event::completed(&self.client_request_id, file_size, credits))
+        self.append(Event::completed(&self.client_request_id, file_size, video.usage.unwrap_or_default()))
     }
 
     /// Checks that the video may be moved to its path. A file there may belong to another receipt by now. Without a

@@ -15,9 +15,9 @@
 //! let campfire = Asset::new(&path, VideoRequest::new("A campfire, seamless loop"));
 //! assert_eq!(campfire.state()?, asset::State::Missing);
 //!
-//! // With an API key: `Client::from_env`. It is called only if something is to be generated.
+//! // With an API key: `Client::from_env`. Called only if something is to be generated.
 //! asset::ensure([&campfire], || Ok(emulator.client()))?;
-//! assert_eq!(campfire.state()?, asset::State::Current);
+//! assert!(campfire.state()?.is_current());
 //!
 //! asset::ensure([&campfire], || panic!("the asset is current"))?;
 //! assert_eq!(emulator.creates().len(), 1);
@@ -40,20 +40,26 @@
 mod advice;
 mod attempt;
 pub(crate) mod build_script;
+mod ensure;
 mod event;
 mod job;
 mod journal;
+mod origin;
 mod paths;
 mod receipt;
 mod state;
 
 use std::path::PathBuf;
 
+pub use self::ensure::{Ensure, EnsureUpdates};
+pub use self::origin::Origin;
 pub use self::state::{Asset, Difference, State};
 use crate::client::Client;
 use crate::error::Result;
 
 /// Generates the assets that are not current, and returns the paths of all of them.
+///
+/// [`Ensure`] does the same with settings, and yields everything that happens.
 ///
 /// Current assets are left alone; if all of them are current, `ensure` sends, writes and locks nothing, and does not
 /// call `connect`. Missing assets are generated, up to 4 at a time. If an asset's generation already exists, it is
@@ -87,7 +93,5 @@ pub fn ensure<'a>(
     assets: impl IntoIterator<Item = &'a Asset>,
     connect: impl FnOnce() -> Result<Client>,
 ) -> Result<Vec<PathBuf>> {
-    let assets: Vec<&Asset> = assets.into_iter().collect();
-    job::check_all(job::generate_missing(&assets, connect, |_, _| {})?)?;
-    Ok(assets.iter().map(|asset| asset.path.clone()).collect())
+    Ensure::new(assets).run(connect)
 }

@@ -11,13 +11,13 @@ use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
-/// Returns the assets without repetitions, ordered by path: processes that lock the same receipts in the same order do
-/// not wait for each other in a circle.
-pub(super) fn dedup_by_path<'a>(assets: &[&'a Asset]) -> Result<Vec<&'a Asset>> {
-    let mut by_path: BTreeMap<PathBuf, &Asset> = BTreeMap::new();
-    for asset in assets {
-        let other = by_path.insert(canonical_path(asset.path()), asset);
-        if other.is_some_and(|other| other.request != asset.request) {
+/// Returns the assets, each with its index, without repetitions and ordered by path: processes that lock the same
+/// receipts in the same order do not wait for each other in a circle.
+pub(super) fn dedup_by_path<'a>(assets: &[(usize, &'a Asset)]) -> Result<Vec<(usize, &'a Asset)>> {
+    let mut by_path: BTreeMap<PathBuf, (usize, &Asset)> = BTreeMap::new();
+    for (index, asset) in assets {
+        let (_, first) = by_path.entry(canonical_path(asset.path())).or_insert((*index, asset));
+        if first.request != asset.request {
             let reason = format!("{} has two different requests", asset.path().display());
             return Err(Error::InvalidConfig { what: "assets", reason });
         }

@@ -6,11 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::attempt::{Attempt, Stage};
 use super::event::request_json;
 use super::journal::Journal;
+use super::origin::Origin;
 use super::receipt;
 use crate::charged::Charged;
 use crate::error::{Error, Result};
@@ -25,11 +27,12 @@ pub struct Asset {
 }
 
 /// The state of an [`Asset`] on disk.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
     /// The receipt says that the file was generated from this request, and the file has the recorded length.
-    Current,
+    Current(Origin),
     /// No video has been generated. Earlier attempts, if any, were refused or failed, and were not charged.
     Missing,
     /// There is a file, but no receipt that says what it was generated from. The file is never overwritten.
@@ -60,18 +63,23 @@ pub enum State {
 }
 
 impl State {
+    /// Returns `true` if the asset is current.
+    pub fn is_current(&self) -> bool {
+        matches!(self, State::Current(_))
+    }
+
     /// Returns whether the generation of the asset's request was charged.
     pub(super) fn charged(&self) -> Charged {
         match self {
             State::Missing | State::Stale { .. } => Charged::No,
-            State::Current | State::InProgress { .. } => Charged::Yes,
+            State::Current(_) | State::InProgress { .. } => Charged::Yes,
             State::Untracked | State::Ended { .. } | State::Unknown { .. } => Charged::Perhaps,
         }
     }
 }
 
 /// A field in which the request differs from the one in the receipt. `Display` prints it on one line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// The field, by the service's name for it.
@@ -163,8 +171,12 @@ impl Asset {
         if journal.torn.is_some() {
             return finding(State::Unknown { client_request_id: None }, None);
         }
-        if let Some(current) = file_len.and_then(|len| journal.current(request, len)) {
-            return finding(State::Current, Some(current));
+        let current = file_len.and_then(|len| {
+            let index = journal.current(request, len)?;
+            Some((index, journal.attempts[index].origin(len)?))
+        });
+        if let Some((index, origin)) = current {
+            return finding(State::Current(origin), Some(index));
         }
         let Some(index) = journal.unfinished(request, server) else {
             let state = match journal.last_charged() {

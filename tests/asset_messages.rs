@@ -8,6 +8,7 @@ use std::path::Path;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, Error, Seconds, VideoRequest, build_script};
+use support::assets::kept;
 use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
@@ -78,8 +79,16 @@ fn a_build_stops_with_the_reason_why_a_paid_video_is_not_there() {
         stopped(&folder, &[asset("a bonfire")]),
         format!("{paid} its video has not been received, and the file is another one\n{free}")
     );
-    // It is received, and the first request is wanted again: both videos have the same length.
+    // It is received, and the first request is wanted again.
     ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap();
+    let kept = kept(&asset("a campfire"), &emulator, 0);
+    let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(
+        stopped(&folder, &[asset("a campfire")]),
+        format!("{paid} its video was kept as assets/{name}, and can be put back at no cost\n{free}")
+    );
+    // Both videos have the same length.
+    fs::remove_file(kept).unwrap();
     assert_eq!(
         stopped(&folder, &[asset("a campfire")]),
         format!("{paid} the file may be the video of another request, which has the same length\n{free}")

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, Stage};
 use super::journal::Journal;
+use super::kept;
+use super::nearby::Twin;
 use super::state::{Asset, Finding, State};
 use crate::builder::SERVICE;
 use crate::error::Error;
@@ -101,9 +103,42 @@ impl<'a> Advice<'a> {
         }
     }
 
+    /// Returns how to use the video of a twin instead of paying again.
+    pub(super) fn renamed(&self, twin: &Twin) -> String {
+        let (path, receipt) = (self.asset.path().display(), self.asset.receipt_path());
+        let (receipt, twin_receipt) = (receipt.display(), twin.receipt.display());
+        let verb = if twin.is_in_use { "copy" } else { "rename" };
+        let first = if self.file_len.is_some() || self.journal.last_charged().is_some() {
+            "move the files that are there away, and then "
+        } else {
+            ""
+        };
+        match &twin.video {
+            Some(video) => format!(
+                "its request was already generated as {}; to use that video at no cost, {first}{verb} {} to {path}, and \
+                 {twin_receipt} to {receipt}",
+                video.display(),
+                video.display(),
+            ),
+            // The video itself was renamed already.
+            None if self.file_len.is_some() => {
+                format!(
+                    "its request was already generated, and {twin_receipt} records it; to use it, {verb} that file to {receipt}"
+                )
+            }
+            None => format!(
+                "its request was already generated, and {twin_receipt} records it; to fetch that video without paying \
+                 again, {first}{verb} that file to {receipt}, and run this again"
+            ),
+        }
+    }
+
     fn in_progress(&self, id: &GenerationId) -> String {
         let has_file_size = |len| self.attempt.is_some_and(|attempt| attempt.has_file_size(len));
+        let kept = self.attempt.and_then(|attempt| kept::find(self.asset.path(), attempt));
+        let kept = kept.map(|kept| format!("its video was kept as {}, and can be put back at no cost", kept.display()));
         let problem = match self.file_len {
+            _ if kept.is_some() => kept.as_deref().unwrap_or_default(),
             Some(len) if has_file_size(len) => {
                 "the file may be the video of another request, which has the same length"
             }

@@ -77,6 +77,10 @@ impl Attempt {
         }
     }
 
+    pub(super) fn id(&self) -> Option<&GenerationId> {
+        self.id.as_ref()
+    }
+
     /// Returns the origin of the server that the request was sent to.
     pub(super) fn server(&self) -> &str {
         self.server.as_deref().unwrap_or(SERVICE)

@@ -135,7 +135,7 @@ impl<'a> Ensure<'a> {
         let mut due = Vec::new();
         let indexed: Vec<_> = self.assets.iter().copied().enumerate().collect();
         for (index, asset) in dedup_by_path(&indexed)? {
-            match check_without_client(asset) {
+            match check_without_client(asset, &self.assets) {
                 Ok(true) => {}
                 Ok(false) => due.push((index, asset)),
                 Err(error) => ready.push_back((index, Update::Finished(Err(error)))),
@@ -194,6 +194,7 @@ impl EnsureUpdates<'_> {
     fn start_jobs(&mut self) {
         let Some(client) = &self.client else { return };
         let Ensure { max_in_flight, may_create, notify, .. } = self.settings;
+        let all = &self.settings.assets;
         let count = self.due.len().min(max_in_flight.max(MIN_LOCKED));
         // Closes the receipts of the last ones first.
         self.jobs.clear();
@@ -205,7 +206,7 @@ impl EnsureUpdates<'_> {
         }
         let (mut to_create, mut to_wait_for) = (Vec::new(), Vec::new());
         for (place, job) in self.jobs.iter_mut().enumerate() {
-            match job.plan(may_create) {
+            match job.plan(all, may_create) {
                 Ok(Next::Create) => to_create.push((place, job.request().clone())),
                 Ok(Next::WaitFor(id)) => {
                     notify(job.asset(), &format!("resuming generation {id}"));

@@ -44,6 +44,8 @@ mod ensure;
 mod event;
 mod job;
 mod journal;
+mod kept;
+mod nearby;
 mod origin;
 mod paths;
 mod receipt;

@@ -40,7 +40,7 @@ fn a_renamed_asset_is_pointed_out() {
     assert_pointed_out(generate(&new, &emulator), &text);
     // The video was renamed, too.
     rename(old.path(), new.path());
-    let text = format!("to use it, rename that file to {}", new.receipt_path().display());
+    let text = format!("instead of paying again, rename that file to {}", new.receipt_path().display());
     assert_pointed_out(generate(&new, &emulator), &text);
     rename(&old.receipt_path(), &new.receipt_path());
     assert_current(&new);

@@ -103,6 +103,11 @@ impl Attempt {
         })
     }
 
+    /// Returns when the request was sent first, in seconds since the Unix epoch.
+    pub(super) fn requested_at(&self) -> u64 {
+        self.requested_at
+    }
+
     /// Returns the cost, as far as it is known.
     pub(super) fn cost(&self) -> Usage {
         self.cost

@@ -35,7 +35,7 @@ pub(super) fn check_without_client(asset: &Asset, all: &[&Asset]) -> Result<bool
         state @ State::Untracked => {
             let advice = Advice::new(asset, &finding, &journal);
             if let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None) {
-                return Err(asset.not_current(advice.renamed(&twin), Charged::Yes));
+                return Err(asset.not_current(twin.advice(asset, true), Charged::Yes));
             }
             Err(asset.not_current(advice.reason(state), state.charged()))
         }
@@ -141,7 +141,8 @@ impl<'a> Job<'a> {
             State::Current(_) => Ok(Next::Nothing),
             state @ (State::Missing | State::Stale { .. }) => {
                 if let Some(twin) = find_twin(self.asset, &self.request, all, Some(self.client.base_url())) {
-                    return Err(self.asset.not_current(self.advice().renamed(&twin), Charged::Yes));
+                    let has_files = !matches!(state, State::Missing);
+                    return Err(self.asset.not_current(twin.advice(self.asset, has_files), Charged::Yes));
                 }
                 if !may_create {
                     return Err(self.asset.not_current(self.advice().reason(&state), state.charged()));

@@ -22,6 +22,28 @@ pub(super) struct Twin {
     pub(super) is_in_use: bool,
 }
 
+impl Twin {
+    /// Returns how to use the video for an asset instead of paying again. `has_files` is `true` if the asset has files of
+    /// its own, which stand in the way.
+    pub(super) fn advice(&self, asset: &Asset, has_files: bool) -> String {
+        let (path, receipt) = (asset.path().display(), asset.receipt_path());
+        let (receipt, twin_receipt) = (receipt.display(), self.receipt.display());
+        let verb = if self.is_in_use { "copy" } else { "rename" };
+        let first = if has_files { "move the files that are there away, and then " } else { "" };
+        let Some(video) = self.video.as_ref().map(|video| video.display()) else {
+            let then = if asset.exists() { "" } else { ", and run this again" };
+            return format!(
+                "its request was already generated, and {twin_receipt} records it; instead of paying again, {verb} that \
+                 file to {receipt}{then}"
+            );
+        };
+        format!(
+            "its request was already generated as {video}; instead of paying again, {first}{verb} {video} to {path}, and \
+             {twin_receipt} to {receipt}"
+        )
+    }
+}
+
 /// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
 ///
 /// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`

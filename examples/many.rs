@@ -1,104 +1,194 @@
-//! Generates many videos on one thread, with a status line for each and a table at the end.
+//! Generates many videos on one thread, with a live line for each, and resumes after an interruption.
 //!
 //! ```sh
-//! cargo run --example many -- "A calm sea" "A wild sea"
-//! cargo run --example many -- @prompts.txt   # one prompt per line
+//! cargo run --example many -- requests.json --output videos
 //! ```
 //!
-//! With `AIML_API_KEY` in the environment, the videos are real and cost money. Without it, this is a rehearsal against
-//! an emulator of the service.
+//! The file holds a JSON array of requests, such as `[{"prompt": "A calm sea"}, {"prompt": "A wild sea"}]`. Each id is
+//! written to `journal.jsonl` in the output directory the moment it exists. Start the program again after Ctrl-C, a
+//! crash or an error: it resumes what exists, and pays only for what is missing. Keep one directory for each file.
+//!
+//! With `AIML_API_KEY` in the environment, the videos are real and cost money. Without it, this is a rehearsal of three
+//! requests against an emulator of the service.
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kling::emulator::Emulator;
-use kling::{Client, Error, Poll, Video, VideoRequest};
+use kling::{Charged, Client, GenerationId, Poll, Recovery, Update, VideoRequest};
+use serde::{Deserialize, Serialize};
 
-/// Turns prompts into video files, several at a time.
+/// Turns the requests in a file into videos, several at a time.
 #[derive(Parser)]
 struct Arguments {
-    /// What each video shows, or @FILE, which contains one prompt per line
-    #[arg(default_values = ["A calm sea", "A wild sea", "A frozen sea"])]
-    prompts: Vec<String>,
+    /// A JSON array of requests. Defaults to three calm, wild and frozen seas
+    requests: Option<PathBuf>,
+    /// The directory for the videos and the journal
+    #[arg(short, long, default_value = "videos")]
+    output: PathBuf,
+    /// How many generations may run at once
+    #[arg(long, default_value_t = 3)]
+    max_in_flight: usize,
 }
 
-fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let Arguments { prompts } = Arguments::parse();
-    let prompts = match prompts[0].strip_prefix('@') {
-        Some(file) => read_lines(file)?,
-        None => prompts,
+/// The last event of a request. Each line of the journal holds the index of a request and an event.
+#[derive(Serialize, Deserialize)]
+enum Event {
+    /// A create request was about to be sent under this client request id.
+    Sending(String),
+    Created(GenerationId),
+    /// The create request was refused, or the generation failed.
+    NotCharged,
+}
+
+/// A file with the events of all requests, each synced before the next step is taken.
+struct Journal(File);
+
+impl Journal {
+    /// Opens the journal, and returns the last event of each request that has one.
+    fn open(path: &Path) -> Result<(Self, BTreeMap<usize, Event>), Box<dyn Error>> {
+        let file = File::options().append(true).create(true).open(path)?;
+        let mut last = BTreeMap::new();
+        for line in fs::read_to_string(path)?.lines() {
+            let (index, event) = serde_json::from_str(line)?;
+            last.insert(index, event);
+        }
+        Ok((Journal(file), last))
+    }
+
+    fn add(&mut self, index: usize, event: &Event) -> Result<(), Box<dyn Error>> {
+        // One write for the entire line: a partial line could not be parsed again.
+        self.0.write_all((serde_json::to_string(&(index, event))? + "\n").as_bytes())?;
+        Ok(self.0.sync_data()?)
+    }
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let Arguments { requests, output, max_in_flight } = Arguments::parse();
+    let requests: Vec<VideoRequest> = match requests {
+        Some(path) => serde_json::from_slice(&fs::read(path)?)?,
+        None => ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea"))).into(),
     };
     let emulator = Emulator::start();
     let client = match Client::from_env() {
-        Err(Error::MissingKey) => {
+        Err(kling::Error::MissingKey) => {
             println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes test clips");
             let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
             emulator.client_builder().poll(poll).build()?
         }
         client => client?,
     };
-    let table = generate(&client, &prompts)?;
-    let failed = table.iter().any(Result::is_err);
-    for (prompt, result) in prompts.iter().zip(table) {
-        println!("{prompt}: {}", result.unwrap_or_else(|error| format!("{error:?}")));
+    fs::create_dir_all(&output)?;
+    let (journal, mut last) = Journal::open(&output.join("journal.jsonl"))?;
+    let missing = (0..requests.len()).filter(|index| !path_of(&output, *index).exists());
+    let plan = plan(&client, missing.map(|index| (index, last.remove(&index))))?;
+    run(&client, &requests, &plan, max_in_flight, journal, &output)
+}
+
+fn path_of(output: &Path, index: usize) -> PathBuf {
+    output.join(format!("{index}.mp4"))
+}
+
+/// The requests that have no video yet.
+#[derive(Default)]
+struct Plan {
+    to_create: Vec<usize>,
+    to_wait_for: Vec<(usize, GenerationId)>,
+    /// Whether the outcome of some request is still unknown.
+    is_incomplete: bool,
+}
+
+/// Decides for each request without a video whether to create its generation or to wait for it.
+fn plan(client: &Client, missing: impl Iterator<Item = (usize, Option<Event>)>) -> Result<Plan, kling::Error> {
+    let mut plan = Plan::default();
+    for (index, last) in missing {
+        match last {
+            None | Some(Event::NotCharged) => plan.to_create.push(index),
+            Some(Event::Created(id)) => plan.to_wait_for.push((index, id)),
+            Some(Event::Sending(id)) => match client.recover(&id)? {
+                Recovery::Found(id) => plan.to_wait_for.push((index, id)),
+                Recovery::NotCharged => plan.to_create.push(index),
+                Recovery::NotListed => {
+                    println!("{index}: the service does not list {id} yet; start this again in some minutes");
+                    plan.is_incomplete = true;
+                }
+            },
+        }
     }
+    Ok(plan)
+}
+
+/// Carries out the plan, and records each id before the next step is taken.
+fn run(
+    client: &Client,
+    requests: &[VideoRequest],
+    Plan { to_create, to_wait_for, is_incomplete }: &Plan,
+    max_in_flight: usize,
+    mut journal: Journal,
+    output: &Path,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
+    let tick = Duration::from_millis(200);
+    let resumed = client.wait_all(to_wait_for.iter().map(|(_, id)| id)).updates().tick(tick);
+    let resumed = resumed.map(|event| event.map(|(n, update)| (to_wait_for[n].0, update)));
+    let created = client.generate_all(to_create.iter().map(|index| &requests[*index])).max_in_flight(max_in_flight);
+    let created = created.updates().tick(tick).map(|event| event.map(|(n, update)| (to_create[n], update)));
+    let lines = Lines::new(requests)?;
+    let mut failed = *is_incomplete;
+    for event in resumed.chain(created) {
+        if interrupted.load(Ordering::Relaxed) {
+            println!("stopped; start this again to resume");
+            return Ok(ExitCode::from(130));
+        }
+        let Some((index, update)) = event else { continue };
+        lines.show(index, &update);
+        match update {
+            Update::Sending { client_request_id } => journal.add(index, &Event::Sending(client_request_id))?,
+            Update::Created(id) => journal.add(index, &Event::Created(id))?,
+            Update::Finished(Ok(video)) => drop(client.download_new(&video, path_of(output, index))?),
+            Update::Finished(Err(error)) => {
+                failed = true;
+                if error.charged() == Charged::No {
+                    journal.add(index, &Event::NotCharged)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    let made = (0..requests.len()).filter(|index| path_of(output, *index).exists()).count();
+    println!("{made} of {} videos are in {}", requests.len(), output.display());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Generates and saves a video for each prompt. Returns a line about each file, or the error.
-fn generate(client: &Client, prompts: &[String]) -> Result<Vec<Result<String, Error>>, Box<dyn std::error::Error>> {
-    let lines = MultiProgress::new();
-    let style = ProgressStyle::with_template("{elapsed:>4} {prefix:24!} {msg}")?;
-    let bars: Vec<_> = prompts
-        .iter()
-        .map(|prompt| lines.add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(prompt.clone())))
-        .collect();
-    for bar in &bars {
-        bar.set_message("waiting");
-        bar.enable_steady_tick(Duration::from_secs(1));
+/// A line for each request on the terminal.
+struct Lines(Vec<ProgressBar>);
+
+impl Lines {
+    fn new(requests: &[VideoRequest]) -> Result<Self, Box<dyn Error>> {
+        let all = MultiProgress::new();
+        let style = ProgressStyle::with_template("{prefix:24!} {wide_msg}")?;
+        let line = |request: &VideoRequest| {
+            let prompt = request.get_prompt().to_owned();
+            all.add(ProgressBar::new_spinner().with_style(style.clone()).with_prefix(prompt))
+        };
+        Ok(Lines(requests.iter().map(line).collect()))
     }
-    let requests: Vec<_> = prompts.iter().map(VideoRequest::new).collect();
-    let started = Instant::now();
-    let mut table: Vec<_> = prompts.iter().map(|_| Ok(String::new())).collect();
-    let mut batch = client.generate_all(&requests).max_in_flight(4);
-    while let Some((index, outcome)) = batch.next() {
-        let saved = outcome.and_then(|video| save(client, &video));
-        let seconds = started.elapsed().as_secs_f32();
-        table[index] = saved.map(|line| format!("{line}, after {seconds:.1} s"));
-        match &table[index] {
-            Ok(line) => bars[index].finish_with_message(line.clone()),
-            Err(error) => bars[index].finish_with_message(error.to_string()),
-        }
-        // Between two items, the batch knows the status of the others.
-        for (index, bar) in bars.iter().enumerate() {
-            if let Some(status) = batch.status(index) {
-                bar.set_message(status.to_string());
-            }
+
+    fn show(&self, index: usize, update: &Update) {
+        match update {
+            Update::Finished(_) => self.0[index].finish_with_message(update.to_string()),
+            _ => self.0[index].set_message(update.to_string()),
         }
     }
-    Ok(table)
-}
-
-fn save(client: &Client, video: &Video) -> Result<String, Error> {
-    let file = free_name();
-    let bytes = client.download(video, &file)?;
-    let cost = video.usage.map_or("unknown cost".to_owned(), |usage| usage.to_string());
-    Ok(format!("{file}: {bytes} bytes, {cost}"))
-}
-
-/// Returns the next unused file name, so that no paid video is replaced.
-fn free_name() -> String {
-    let mut names = (0..).map(|n| format!("video-{n}.mp4"));
-    names.find(|name| !Path::new(name).exists()).expect("some name is unused")
-}
-
-/// Returns the lines of a file that are not blank.
-fn read_lines(file: &str) -> io::Result<Vec<String>> {
-    let text = fs::read_to_string(file).map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
-    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
 use crate::http::{Http, Response, SendError, TransportError};
-use crate::redact::excerpt;
+use crate::logs::{self, LogPage};
+use crate::reason;
+use crate::redact::Redactor;
 use crate::retry::{FailedAttempt, RetryClass};
 use crate::timeouts::Timeouts;
 use crate::url::percent_encode;
-use crate::wire::{self, LogPage, Malformed};
+use crate::wire::{self, Malformed};
 
 /// The API path that is used. Both paths generate the same videos; switch if the service retires one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Api {
     /// Sends a create request once. A transient failure means that it was certainly not accepted.
     pub(crate) fn create(&self, body: &[u8], client_request_id: &str) -> Result<GenerationId, FailedAttempt> {
         let request = format!("POST {}", self.0.url);
+        let redactor = &self.0.http.redactor;
         let ambiguous = |error| {
             let client_request_id = client_request_id.to_owned();
             FailedAttempt::new(
@@ -74,33 +77,35 @@ impl Api {
         };
         let response = match self.0.http.post(&self.0.url, client_request_id, body) {
             Ok(response) => response,
-            Err(SendError::MaybeSent(source)) => return Err(ambiguous(Error::NoResponse { request, source })),
+            Err(SendError::MaybeSent(cause)) => {
+                return Err(ambiguous(Error::NoResponse { request, source: redactor.cause(cause) }));
+            }
             Err(SendError::NotSent(TransportError { class, cause })) => {
-                return Err(FailedAttempt::new(class, Error::NotSent { request, source: cause }));
+                return Err(FailedAttempt::new(class, Error::NotSent { request, source: redactor.cause(cause) }));
             }
         };
         match Verdict::on_create(response.status) {
             Verdict::Read => {
-                let read = wire::created(&response.body);
-                read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()))))
+                let read = wire::created(&response.body, response.inference_id.as_deref());
+                read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
             }
-            Verdict::Refused(class) => Err(refused(request, &response, class)),
-            Verdict::Ambiguous => Err(ambiguous(unexpected(request, response, None))),
+            Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),
+            Verdict::Ambiguous => Err(ambiguous(unexpected(request, response, None, redactor))),
         }
     }
 
     /// Polls the status of a generation once, with `timeout` or the default one.
     pub(crate) fn status(&self, id: &GenerationId, timeout: Option<Duration>) -> Result<StatusResponse, FailedAttempt> {
-        let query = format!("generation_id={}", percent_encode(id.as_str()));
-        let (status, retry_after) = self.get(&self.0.url, &query, timeout, |body| wire::status(body, id))?;
+        let url = [&self.0.url, "?generation_id=", &percent_encode(id.as_str())].concat();
+        let (status, retry_after) = self.get(&url, timeout, |body| wire::status(body, id, &self.0.http.redactor))?;
         Ok(StatusResponse { status, retry_after })
     }
 
     /// Fetches one page of the last seven days of logs, newest first. Does not filter by model: if the logs spell the
     /// name differently, the page would be empty and the create request would appear not to have been accepted.
     pub(crate) fn logs(&self, offset: usize) -> Result<LogPage, FailedAttempt> {
-        let query = format!("period=7d&limit=100&offset={offset}");
-        let (page, _) = self.get(&self.0.logs_url, &query, None, wire::log_page)?;
+        let url = format!("{}?period=7d&limit=100&offset={offset}", self.0.logs_url);
+        let (page, _) = self.get(&url, None, logs::log_page)?;
         Ok(page)
     }
 
@@ -118,15 +123,16 @@ impl Api {
     fn get<T>(
         &self,
         url: &str,
-        query: &str,
         timeout: Option<Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<(T, Option<Duration>), FailedAttempt> {
-        let request = format!("GET {url}");
-        let response = match self.0.http.get(&format!("{url}?{query}"), timeout) {
+        let request = || format!("GET {}", url.split('?').next().unwrap_or_default());
+        let redactor = &self.0.http.redactor;
+        let response = match self.0.http.get(url, timeout) {
             Ok(response) => response,
             Err(TransportError { class, cause }) => {
-                return Err(FailedAttempt::new(class, Error::NoResponse { request, source: cause }));
+                let source = redactor.cause(cause);
+                return Err(FailedAttempt::new(class, Error::NoResponse { request: request(), source }));
             }
         };
         let (class, cause) = match Verdict::on_get(response.status) {
@@ -135,7 +141,7 @@ impl Api {
                 Err(malformed @ Malformed::MissingUrl) => (RetryClass::MissingUrl, Some(malformed.into())),
                 Err(malformed) => (RetryClass::Transient, Some(malformed.into())),
             },
-            Verdict::Refused(class) => return Err(refused(request, &response, class)),
+            Verdict::Refused(class) => return Err(refused(request(), &response, class, redactor)),
             Verdict::Ambiguous if (300..400).contains(&response.status) => {
                 let reason = "redirects are not followed, because they could send the API key to another host";
                 (RetryClass::Permanent, Some(reason.into()))
@@ -143,7 +149,7 @@ impl Api {
             Verdict::Ambiguous => (RetryClass::Transient, None),
         };
         let retry_after = response.retry_after;
-        Err(FailedAttempt { class, retry_after, error: unexpected(request, response, cause) })
+        Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request(), response, cause, redactor)) })
     }
 }
 
@@ -189,25 +195,26 @@ impl Verdict {
     }
 }
 
-fn refused(request: String, response: &Response, class: RetryClass) -> FailedAttempt {
-    let envelope = wire::refusal(&response.body);
+fn refused(request: String, response: &Response, class: RetryClass, redactor: &Redactor) -> FailedAttempt {
+    let refusal = reason::refusal(&response.body, redactor);
     FailedAttempt {
         class,
         retry_after: response.retry_after,
-        error: Error::Refused {
+        error: Box::new(Error::Refused {
             request,
             status: response.status,
-            message: envelope.message,
-            request_id: envelope.request_id,
+            message: refusal.message,
+            request_id: refusal.request_id,
             retry_after: response.retry_after,
-        },
+        }),
     }
 }
 
 /// For an incomplete body, the transport error is the better cause than the JSON error that it leads to.
-fn unexpected(request: String, response: Response, cause: Option<BoxError>) -> Error {
+fn unexpected(request: String, response: Response, cause: Option<BoxError>, redactor: &Redactor) -> Error {
     let Response { status, body, body_error, .. } = response;
-    Error::UnexpectedResponse { request, status, body: excerpt(&body), source: body_error.or(cause) }
+    let source = body_error.or(cause).map(|cause| redactor.cause(cause));
+    Error::UnexpectedResponse { request, status, body: redactor.excerpt(&body), source }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::api::Api;
 use crate::create::{Attempt, Create, is_too_many_requests};
@@ -12,7 +12,7 @@ use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::request::{self, VideoRequest};
 use crate::retry::MAX_RETRY_AFTER;
-use crate::ticks::{Source, Ticks};
+use crate::ticks::Source;
 use crate::update::Update;
 use crate::watch::Watch;
 
@@ -45,11 +45,12 @@ use crate::watch::Watch;
 ///
 /// let emulator = Emulator::start();
 /// let client = emulator.client();
-/// let requests: Vec<_> = (0..6).map(|n| VideoRequest::new(format!("Sheep number {n}"))).collect();
+/// let sheep = |n| VideoRequest::new(format!("Sheep number {n}"));
+/// let requests: Vec<_> = (0..6).map(sheep).collect();
 /// let finished: usize = std::thread::scope(|scope| {
 ///     let client = &client;
-///     let threads: Vec<_> =
-///         requests.chunks(3).map(|half| scope.spawn(move || client.generate_all(half).count())).collect();
+///     let wait = |half| scope.spawn(move || client.generate_all(half).count());
+///     let threads: Vec<_> = requests.chunks(3).map(wait).collect();
 ///     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
 /// });
 /// assert_eq!(finished, 6);
@@ -110,7 +111,7 @@ impl Batch {
         // All requests are validated before the first is paid for.
         let mut own_ids = HashSet::new();
         for (index, request) in requests {
-            let is_unique = request.own_client_request_id().is_none_or(|id| own_ids.insert(id.to_owned()));
+            let is_unique = request.get_client_request_id().is_none_or(|id| own_ids.insert(id.to_owned()));
             match Create::new(&request) {
                 Ok(create) if is_unique => batch.to_create.push_back((index, create)),
                 Ok(_) => batch.invalid.push_back((index, request::duplicate_client_request_id())),
@@ -140,11 +141,12 @@ impl Batch {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let seas = ["calm", "wild", "frozen"];
+    /// let requests = seas.map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut batch = client.generate_all(&requests);
     /// let (first, _) = batch.next().unwrap();
     /// // Stop here. The other two are paid for, so keep their ids.
-    /// let left: Vec<_> = batch.unfinished().into_iter().map(|(index, id)| (index, id.to_string())).collect();
+    /// let left = batch.unfinished();
     /// assert_eq!(left.len(), 2);
     /// assert!(left.iter().all(|(index, _)| *index != first));
     /// ```
@@ -177,7 +179,10 @@ impl Batch {
 
     /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        let mut watch = Watch::new(self.api.clone(), id, self.poll);
+        self.add(index, Watch::new(self.api.clone(), id, self.poll));
+    }
+
+    fn add(&mut self, index: usize, mut watch: Watch) {
         if self.is_started {
             watch.start(Instant::now());
         }
@@ -185,34 +190,9 @@ impl Batch {
         self.watches.insert(index, watch);
     }
 
-    /// Returns an iterator over everything that happens to the generations: see [`Update`]. Each item is the index of a
-    /// request or id, together with an update.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use kling::emulator::Emulator;
-    /// use kling::{Update, VideoRequest};
-    ///
-    /// let emulator = Emulator::start();
-    /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
-    /// let mut ids = vec![None; requests.len()];
-    /// let mut finished = 0;
-    /// for (index, update) in client.generate_all(&requests).updates() {
-    ///     match update {
-    ///         // A real program writes both to a file: the first before the request leaves.
-    ///         Update::Sending { client_request_id } => println!("{index}: {client_request_id}"),
-    ///         Update::Created(id) => ids[index] = Some(id),
-    ///         Update::Finished(outcome) => finished += usize::from(outcome.is_ok()),
-    ///         update => println!("{index}: {update}"),
-    ///     }
-    /// }
-    /// assert_eq!(finished, 3);
-    /// assert!(ids.iter().all(Option::is_some));
-    /// ```
-    pub fn updates(self) -> BatchUpdates {
-        BatchUpdates(self)
+    /// Drops the create request that was announced last, so that it is never sent. Returns `false` if there is none.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        self.creating.take_if(|creating| creating.announced).is_some()
     }
 
     /// Returns when the next create request is due, if one may be sent.
@@ -242,7 +222,7 @@ impl Batch {
         let others_run = !self.watches.is_empty();
         let update = match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
-                self.wait_for(index, id.clone());
+                self.add(index, Watch::new(self.api.clone(), id.clone(), self.poll).created_here());
                 Update::Created(id)
             }
             Attempt::Retrying(error) => {
@@ -352,71 +332,6 @@ impl fmt::Debug for Batch {
         f.debug_struct("Batch").field("max_in_flight", &self.max_in_flight).field("progress", &self.progress()).finish()
     }
 }
-
-/// An iterator over everything that happens to many generations, returned by [`Batch::updates`].
-#[derive(Debug)]
-#[must_use = "updates do nothing unless they are iterated"]
-pub struct BatchUpdates(Batch);
-
-impl BatchUpdates {
-    /// Returns the batch, for its progress and the ids of the generations that are still running.
-    pub fn batch(&self) -> &Batch {
-        &self.0
-    }
-
-    /// Withdraws the create request that was announced last with [`Update::Sending`], so that it is never sent. Its
-    /// index yields no further update; the others are not affected. Returns `false` if no request is about to be sent.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use kling::emulator::Emulator;
-    /// use kling::{Update, VideoRequest};
-    ///
-    /// let emulator = Emulator::start();
-    /// let client = emulator.client();
-    /// let requests = [VideoRequest::new("A fox"), VideoRequest::new("An owl")];
-    /// let mut updates = client.generate_all(&requests).updates();
-    /// while let Some((index, update)) = updates.next() {
-    ///     // The disk is full, say, and the id of the first cannot be stored: nothing is sent, nothing is paid.
-    ///     if index == 0 && matches!(update, Update::Sending { .. }) {
-    ///         assert!(updates.withdraw());
-    ///     }
-    /// }
-    /// assert_eq!(emulator.creates().len(), 1);
-    /// ```
-    pub fn withdraw(&mut self) -> bool {
-        self.0.creating.take_if(|creating| creating.announced).is_some()
-    }
-
-    /// Yields `None` at least this often while the iterator sleeps, so that a loop can redraw its lines, or look at a
-    /// flag and `break`: see [`WatchUpdates::tick`](crate::WatchUpdates::tick).
-    pub fn tick(self, interval: Duration) -> Ticks<Self> {
-        Ticks::new(self, interval)
-    }
-}
-
-impl Source for BatchUpdates {
-    type Item = (usize, Update);
-
-    fn due(&mut self) -> Option<Instant> {
-        self.0.due()
-    }
-
-    fn step(&mut self) -> Option<(usize, Update)> {
-        self.0.step()
-    }
-}
-
-impl Iterator for BatchUpdates {
-    type Item = (usize, Update);
-
-    fn next(&mut self) -> Option<(usize, Update)> {
-        self.next_item()
-    }
-}
-
-impl FusedIterator for BatchUpdates {}
 
 /// The number of generations of a [`Batch`] in each state. `Display` prints it on one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,23 @@
 //! The client. Each method is a thin wrapper over the modules below it.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use crate::api::Api;
 use crate::batch::Batch;
 use crate::create::Create;
 use crate::download::{self, Download};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::generation::{GenerationId, Status, Video};
 use crate::poll::Poll;
 use crate::recover::{self, Recovery};
 use crate::request::VideoRequest;
 use crate::retry::RetryClass;
-use crate::save::TempVideo;
+use crate::save::{TempVideo, check_absent};
 use crate::update::Update;
 use crate::watch::Watch;
 
@@ -73,7 +77,8 @@ impl Client {
     /// use kling::{Error, VideoRequest};
     ///
     /// let emulator = Emulator::builder().create([Step::Close]).start();
-    /// let error = emulator.client().create(&VideoRequest::new("A fox in the snow")).unwrap_err();
+    /// let request = VideoRequest::new("A fox in the snow");
+    /// let error = emulator.client().create(&request).unwrap_err();
     /// assert!(matches!(error, Error::OutcomeUnknown { .. }));
     /// assert_eq!(emulator.creates().len(), 1);
     /// ```
@@ -105,12 +110,14 @@ impl Client {
     /// // The service accepts the create request, and its response is lost.
     /// let emulator = Emulator::builder().create([Step::Reset]).start();
     /// let client = emulator.client();
-    /// let Err(Error::OutcomeUnknown { client_request_id, .. }) = client.create(&VideoRequest::new("A fox in the snow"))
-    /// else {
+    /// let lost = client.create(&VideoRequest::new("A fox in the snow"));
+    /// let Err(Error::OutcomeUnknown { client_request_id, .. }) = lost else {
     ///     panic!("the response was lost");
     /// };
     ///
-    /// let Recovery::Found(id) = client.recover(&client_request_id)? else { panic!("the logs list it") };
+    /// let Recovery::Found(id) = client.recover(&client_request_id)? else {
+    ///     panic!("the logs list it");
+    /// };
     /// assert_eq!(client.wait(&id)?.duration, Some(5.0));
     /// assert_eq!(emulator.creates().len(), 1);
     /// # Ok::<(), kling::Error>(())
@@ -177,14 +184,18 @@ impl Client {
     ///
     /// Those of [`watch`](Client::watch), and [`Error::Failed`] if the generation failed.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        let finished = self.watch(id).updates().find_map(|update| match update {
+        Client::finish(self.watch(id))
+    }
+
+    fn finish(watch: Watch) -> Result<Video> {
+        let finished = watch.updates().find_map(|update| match update {
             Update::Finished(outcome) => Some(outcome),
             _ => None,
         });
         finished.unwrap_or_else(|| unreachable!("`Finished` is always the last update"))
     }
 
-    /// Creates a generation and waits for it: [`create`](Client::create) followed by [`wait`](Client::wait).
+    /// Creates a generation and waits for it: [`create`](Client::create), and then [`wait`](Client::wait).
     ///
     /// Until this returns, only this call knows the id. If the process is killed, the id is lost; to store it first,
     /// call the two methods yourself.
@@ -194,7 +205,7 @@ impl Client {
     /// Those of [`create`](Client::create) and [`wait`](Client::wait). Every error after the create request carries the
     /// id: [`Error::generation_id`].
     pub fn generate(&self, request: &VideoRequest) -> Result<Video> {
-        self.wait(&self.create(request)?)
+        Client::finish(self.watch(&self.create(request)?).created_here())
     }
 
     /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`].
@@ -210,7 +221,8 @@ impl Client {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let seas = ["calm", "wild", "frozen"];
+    /// let requests = seas.map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut videos = vec![None; requests.len()];
     /// for (index, outcome) in client.generate_all(&requests).max_in_flight(2) {
     ///     match outcome {
@@ -220,8 +232,8 @@ impl Client {
     /// }
     /// assert!(videos.iter().all(Option::is_some));
     /// ```
-    pub fn generate_all<'a>(&self, requests: impl IntoIterator<Item = &'a VideoRequest>) -> Batch {
-        self.batch(requests.into_iter().cloned().enumerate())
+    pub fn generate_all(&self, requests: impl IntoIterator<Item: Borrow<VideoRequest>>) -> Batch {
+        self.batch(requests.into_iter().map(|request| request.borrow().clone()).enumerate())
     }
 
     /// Returns a batch whose items have these indices.
@@ -241,16 +253,18 @@ impl Client {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let ids = [client.create(&VideoRequest::new("A fox"))?, client.create(&VideoRequest::new("An owl"))?];
+    /// let fox = client.create(&VideoRequest::new("A fox"))?;
+    /// let owl = client.create(&VideoRequest::new("An owl"))?;
     /// // This can run in another process: ids are plain strings.
-    /// let finished = client.wait_all(ids).filter(|(_, outcome)| outcome.is_ok()).count();
+    /// let outcomes = client.wait_all([fox, owl]);
+    /// let finished = outcomes.filter(|(_, outcome)| outcome.is_ok()).count();
     /// assert_eq!(finished, 2);
     /// # Ok::<(), kling::Error>(())
     /// ```
-    pub fn wait_all(&self, ids: impl IntoIterator<Item = GenerationId>) -> Batch {
-        let mut batch = self.generate_all([]);
+    pub fn wait_all(&self, ids: impl IntoIterator<Item: Borrow<GenerationId>>) -> Batch {
+        let mut batch = self.batch([]);
         for (index, id) in ids.into_iter().enumerate() {
-            batch.wait_for(index, id);
+            batch.wait_for(index, id.borrow().clone());
         }
         batch
     }
@@ -284,12 +298,96 @@ impl Client {
     ///
     /// [`Error::Unfinished`], which carries the id. Its source is that of [`open`](Client::open), or [`Error::Io`].
     pub fn download(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
-        self.fetch(video, path.as_ref())?.persist().map_err(|error| error.or_unfinished(&video.id))
+        self.download_with(video, path, |download| download)
+    }
+
+    /// Downloads a video like [`download`](Client::download), through a reader of your own: to show progress, say.
+    ///
+    /// `wrap` is called again if the download starts over, because the file has changed on its server.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`download`](Client::download).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::{self, Read};
+    /// use kling::emulator::Emulator;
+    /// use kling::{Download, VideoRequest};
+    ///
+    /// /// Prints how much has been read. A progress bar has a method for this, such as
+    /// /// indicatif's `wrap_read`.
+    /// struct Progress(Download, u64);
+    ///
+    /// impl Read for Progress {
+    ///     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    ///         let n = self.0.read(buf)?;
+    ///         self.1 += n as u64;
+    ///         println!("{} of {:?} bytes", self.1, self.0.len());
+    ///         Ok(n)
+    ///     }
+    /// }
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let path = std::env::temp_dir().join(format!("fox-with-{}.mp4", std::process::id()));
+    /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+    /// let bytes = client.download_with(&video, &path, |download| Progress(download, 0))?;
+    /// assert_eq!(video.file_size, Some(bytes));
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn download_with<R: Read>(
+        &self,
+        video: &Video,
+        path: impl AsRef<Path>,
+        wrap: impl FnMut(Download) -> R,
+    ) -> Result<u64> {
+        let temp = download::fetch(&self.api, video, path.as_ref(), self.poll.max_wait, wrap)?;
+        temp.persist().map_err(|error| error.or_unfinished(&video.id))
+    }
+
+    /// Downloads a video like [`download`](Client::download), but never replaces anything: fails if `path` exists.
+    ///
+    /// If several processes download to one path at the same time, exactly one succeeds: see
+    /// [`save_new`](crate::save_new()).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`download`](Client::download). The source of [`Error::Unfinished`] is [`Error::Io`] with
+    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if there is anything at `path`: before anything is
+    /// requested, or because it appeared in the meantime.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use kling::emulator::Emulator;
+    /// use kling::{Error, VideoRequest};
+    ///
+    /// let emulator = Emulator::start();
+    /// let client = emulator.client();
+    /// let path = std::env::temp_dir().join(format!("fox-once-{}.mp4", std::process::id()));
+    /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+    /// client.download_new(&video, &path)?;
+    /// let Err(Error::Unfinished { source, .. }) = client.download_new(&video, &path) else {
+    ///     panic!("it exists");
+    /// };
+    /// let Error::Io { source, .. } = *source else { panic!("{source}") };
+    /// assert_eq!(source.kind(), ErrorKind::AlreadyExists);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), kling::Error>(())
+    /// ```
+    pub fn download_new(&self, video: &Video, path: impl AsRef<Path>) -> Result<u64> {
+        let path = path.as_ref();
+        let saved = check_absent(path).and_then(|()| self.fetch(video, path)).and_then(TempVideo::persist_new);
+        saved.map_err(|error| error.or_unfinished(&video.id))
     }
 
     /// Downloads a video to a temporary file beside `path`.
     pub(crate) fn fetch<'a>(&self, video: &Video, path: &'a Path) -> Result<TempVideo<'a>> {
-        download::fetch(&self.api, video, path, self.poll.max_wait)
+        download::fetch(&self.api, video, path, self.poll.max_wait, |download| download)
     }
 
     /// Returns the origin of the server.

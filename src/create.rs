@@ -33,9 +33,8 @@ impl Create {
     /// Validates the request and serializes its body. The first attempt is due at once.
     pub(crate) fn new(request: &VideoRequest) -> Result<Self> {
         request.validate()?;
-        let body = serde_json::to_vec(request)
-            .map_err(|error| Error::InvalidRequest { field: "request".to_owned(), reason: error.to_string() })?;
-        let own_id = request.own_client_request_id().map(str::to_owned);
+        let body = serde_json::to_vec(request).map_err(|error| Error::invalid_request("request", error.to_string()))?;
+        let own_id = request.get_client_request_id().map(str::to_owned);
         Ok(Create {
             body,
             id_is_generated: own_id.is_none(),
@@ -78,14 +77,14 @@ impl Create {
             let delay = retry::delay(self.failed_attempts, MAX_ATTEMPTS, base, random::fraction(), retry_after);
             delay.filter(|_| class == RetryClass::Transient)
         };
-        let Some(delay) = delay else { return Attempt::Failed(error, retry_after) };
+        let Some(delay) = delay else { return Attempt::Failed(*error, retry_after) };
         self.due = Instant::now() + delay;
         // The log entry of a refused attempt should not be taken for the outcome of the next one. Under an id of the
         // caller's it cannot be avoided, and `recover` allows for it.
         if self.id_is_generated {
             self.client_request_id = generated_id();
         }
-        Attempt::Retrying(error)
+        Attempt::Retrying(*error)
     }
 
     /// Sends the request, and sleeps between its attempts.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,6 @@ use crate::generation::{Status, Video};
 use crate::http::describe_io_error;
 use crate::mp4::{self, Boxes};
 use crate::random;
-use crate::redact::redact_url;
 use crate::resume_budget::ResumeBudget;
 use crate::retry::{self, FailedAttempt, RetryClass};
 use crate::save::{TempVideo, check_writable};
@@ -46,6 +47,7 @@ use crate::url::Url;
 /// assert_eq!(&bytes[4..8], b"ftyp");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a download does nothing unless it is read"]
 pub struct Download {
     api: Api,
     video: Video,
@@ -61,6 +63,8 @@ pub struct Download {
     budget: ResumeBudget,
     ranges_failed: bool,
     url_renewed: bool,
+    /// Whether the server has another file at this URL than the one whose bytes were returned. It is shared, because a wrapper may own this reader.
+    has_changed: Arc<AtomicBool>,
 }
 
 enum State {
@@ -68,8 +72,6 @@ enum State {
     Disconnected,
     Reading(Transfer),
     Done,
-    /// The server has another file at this URL than the one whose bytes were returned.
-    Changed,
     Failed,
 }
 
@@ -95,6 +97,7 @@ impl Download {
             budget,
             ranges_failed: false,
             url_renewed: false,
+            has_changed: Arc::default(),
         }
     }
 
@@ -105,6 +108,11 @@ impl Download {
         self.total.or(self.video.file_size)
     }
 
+    /// Returns the video that is being downloaded.
+    pub fn video(&self) -> &Video {
+        &self.video
+    }
+
     fn read_next(&mut self, buf: &mut [u8]) -> Result<usize> {
         loop {
             let transfer = match &mut self.state {
@@ -113,7 +121,7 @@ impl Download {
                     self.connect()?;
                     continue;
                 }
-                State::Done | State::Changed | State::Failed => return Ok(0),
+                State::Done | State::Failed => return Ok(0),
             };
             let is_reread = transfer.reread.is_some();
             let started = Instant::now();
@@ -230,9 +238,9 @@ impl Download {
                     return Ok(());
                 }
                 Err(FailedAttempt { error, class, retry_after }) => match class {
-                    RetryClass::Transient => self.interrupt(error, retry_after)?,
-                    RetryClass::NotFound | RetryClass::MissingUrl => self.renew_url(error, retry_after)?,
-                    RetryClass::Permanent => return Err(error),
+                    RetryClass::Transient => self.interrupt(*error, retry_after)?,
+                    RetryClass::NotFound | RetryClass::MissingUrl => self.renew_url(*error, retry_after)?,
+                    RetryClass::Permanent => return Err(*error),
                 },
             }
         }
@@ -323,19 +331,19 @@ impl Download {
                 Err(Error::Failed { id: self.video.id.clone(), failure })
             }
             Ok(_) => Err(refusal),
-            Err(FailedAttempt { error, class: RetryClass::Permanent, .. }) => Err(error),
+            Err(FailedAttempt { error, class: RetryClass::Permanent, .. }) => Err(*error),
             Err(FailedAttempt { error, retry_after, .. }) => {
                 if self.wait(retry_after) {
                     Ok(())
                 } else {
-                    Err(error)
+                    Err(*error)
                 }
             }
         }
     }
 
-    fn changed(&mut self) -> Error {
-        self.state = State::Changed;
+    fn changed(&self) -> Error {
+        self.has_changed.store(true, Ordering::Relaxed);
         self.not_a_video("the file on the server has changed since its first bytes were read".to_owned())
     }
 
@@ -348,18 +356,22 @@ impl Download {
         FailedAttempt {
             class,
             retry_after: response.retry_after,
-            error: Error::UnexpectedResponse {
+            error: Box::new(Error::UnexpectedResponse {
                 request: self.request(),
                 status: response.status,
                 // File stores explain a refusal with the signature of the URL.
                 body: String::new(),
                 source: None,
-            },
+            }),
         }
     }
 
+    fn shown_url(&self) -> String {
+        self.api.http().redactor.url(&self.video.url)
+    }
+
     fn request(&self) -> String {
-        format!("GET {}", redact_url(&self.video.url))
+        format!("GET {}", self.shown_url())
     }
 
     fn no_response(&self, cause: BoxError) -> Error {
@@ -367,7 +379,7 @@ impl Download {
     }
 
     fn not_a_video(&self, found: String) -> Error {
-        Error::NotAVideo { url: redact_url(&self.video.url), found }
+        Error::NotAVideo { url: self.shown_url(), found }
     }
 }
 
@@ -377,16 +389,14 @@ fn permanent(error: Error) -> FailedAttempt {
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if matches!(self.state, State::Changed | State::Failed) {
+        if matches!(self.state, State::Failed) {
             return Err(io::Error::other("this download has failed: open it again"));
         }
         if buf.is_empty() {
             return Ok(0);
         }
         self.read_next(buf).map_err(|error| {
-            if !matches!(self.state, State::Changed) {
-                self.state = State::Failed;
-            }
+            self.state = State::Failed;
             io::Error::other(error.or_unfinished(&self.video.id))
         })
     }
@@ -406,18 +416,25 @@ impl fmt::Debug for Download {
 const MAX_RESTARTS: u32 = 4;
 
 /// Downloads a video to a temporary file beside `path`. Fails after `max_wait` without progress.
-pub(crate) fn fetch<'a>(api: &Api, video: &Video, path: &'a Path, max_wait: Duration) -> Result<TempVideo<'a>> {
+///
+/// `wrap` is called again if the download has to start over.
+pub(crate) fn fetch<'a, R: Read>(
+    api: &Api,
+    video: &Video,
+    path: &'a Path,
+    max_wait: Duration,
+    mut wrap: impl FnMut(Download) -> R,
+) -> Result<TempVideo<'a>> {
     // Before the file's server is waited for.
     check_writable(path).map_err(|error| error.or_unfinished(&video.id))?;
-    let mut video = video.clone();
     let mut restarts = 0;
     loop {
-        let mut download = Download::open(api.clone(), video, max_wait)?;
-        match TempVideo::write(&mut download, path) {
+        let download = Download::open(api.clone(), video.clone(), max_wait)?;
+        let has_changed = Arc::clone(&download.has_changed);
+        match TempVideo::write(wrap(download), path) {
             // A file download can start over; only a reader that has already returned bytes cannot.
-            Err(_) if matches!(download.state, State::Changed) && restarts < MAX_RESTARTS => restarts += 1,
-            written => return written.map_err(|error| error.or_unfinished(&download.video.id)),
+            Err(_) if has_changed.load(Ordering::Relaxed) && restarts < MAX_RESTARTS => restarts += 1,
+            written => return written.map_err(|error| error.or_unfinished(&video.id)),
         }
-        video = download.video;
     }
 }

@@ -28,25 +28,28 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// use kling::emulator::{Emulator, Step};
 /// use kling::{Error, VideoRequest};
 ///
-/// // An account without credit. With an API key: let client = kling::Client::from_env()?;
+/// // With an API key: let client = kling::Client::from_env()?;
+/// // Here, the account has no credit.
 /// let emulator = Emulator::builder().create([Step::Http(403)]).start();
 /// let client = emulator.client();
 ///
-/// let advice = match client.generate(&VideoRequest::new("A lighthouse in a storm")) {
+/// let request = VideoRequest::new("A lighthouse in a storm");
+/// let advice = match client.generate(&request) {
 ///     Ok(video) => format!("download {}", video.url),
 ///     // Not charged.
 ///     Err(Error::NotSent { .. }) => "try again later".to_owned(),
-///     Err(Error::Refused { status: 403, .. }) => "add credit to the account".to_owned(),
+///     Err(Error::Refused { status: 403, .. }) => "add credit".to_owned(),
+///     // Not charged, if `failure.is_free()`.
 ///     Err(Error::Failed { failure, .. }) => format!("change the request: {failure}"),
 ///     // Perhaps charged: look it up before paying again.
-///     Err(Error::OutcomeUnknown { client_request_id, .. }) => format!("look up {client_request_id}"),
-///     // With an id, the generation exists and is paid for: any process can resume it.
-///     Err(error) => match error.generation_id() {
-///         Some(id) => format!("wait for {id} again"),
-///         None => error.to_string(),
-///     },
+///     Err(Error::OutcomeUnknown { client_request_id, .. }) => {
+///         format!("look up {client_request_id}")
+///     }
+///     // Charged: any process can resume it.
+///     Err(Error::Unfinished { id, .. }) => format!("wait for {id} again"),
+///     Err(error) => error.to_string(),
 /// };
-/// assert_eq!(advice, "add credit to the account");
+/// assert_eq!(advice, "add credit");
 /// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -108,8 +111,8 @@ pub enum Error {
         /// The client request id (`X-Client-Request-Id`) that was sent.
         client_request_id: String,
         /// Why the outcome is unknown: [`NoResponse`](Error::NoResponse) or
-        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset, [`AssetNotCurrent`](Error::AssetNotCurrent),
-        /// or the error that kept the logs from being read.
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse), or the error that kept the logs from being read. For an
+        /// asset, [`AssetNotCurrent`](Error::AssetNotCurrent) with the next step.
         source: Box<Error>,
     },
 
@@ -135,7 +138,9 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
-    /// The generation failed, which the service does not charge for. Change the request.
+    /// The generation ended without a video. Change the request.
+    ///
+    /// The service does not charge for it if [`Failure::is_free`] returns `true`.
     #[error("generation {id} failed: {failure}")]
     Failed {
         /// The generation that failed.
@@ -170,9 +175,10 @@ pub enum Error {
         source: Box<Error>,
     },
 
-    /// The service does not know the generation: its id is wrong, it belongs to another API key, or it is too old.
+    /// The service does not know the generation: the id is wrong, belongs to another API key, or is too old.
     ///
-    /// A generation that this wait has seen before is [`Unfinished`](Error::Unfinished) instead.
+    /// If the same call has created the generation, or polled it successfully, the error is
+    /// [`Unfinished`](Error::Unfinished).
     #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
     UnknownGeneration {
         /// The id that was polled.
@@ -223,9 +229,9 @@ pub enum Error {
 impl Error {
     /// Returns the id of the generation that this error concerns.
     ///
-    /// [`Unfinished`](Error::Unfinished) generations can be resumed by it. A [`Failed`](Error::Failed) one cannot; its
-    /// id is returned nevertheless, because the service's support asks for it. Returns `None` if there is no
-    /// generation, or if it is unknown whether there is one. If several assets could not be made, returns the first id.
+    /// An [`Unfinished`](Error::Unfinished) generation can be resumed by this id. A [`Failed`](Error::Failed) one
+    /// cannot; its id is returned for questions to the service's support. Returns `None` if no generation exists, or if
+    /// it is unknown whether one exists. If several assets could not be made, returns the first id.
     ///
     /// # Example
     ///
@@ -234,8 +240,10 @@ impl Error {
     /// use kling::VideoRequest;
     ///
     /// let emulator = Emulator::script([Step::Generating, Step::Http(401)]);
-    /// let error = emulator.client().generate(&VideoRequest::new("A lighthouse in a storm")).unwrap_err();
-    /// assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());
+    /// let request = VideoRequest::new("A lighthouse in a storm");
+    /// let error = emulator.client().generate(&request).unwrap_err();
+    /// let id = error.generation_id().map(|id| id.to_string());
+    /// assert_eq!(id, emulator.creates()[0].generation_id);
     /// ```
     pub fn generation_id(&self) -> Option<&GenerationId> {
         match self {
@@ -276,6 +284,7 @@ impl Error {
                 Charged::Perhaps
             }
             Error::Refused { .. } | Error::NoResponse { .. } | Error::UnexpectedResponse { .. } => Charged::Yes,
+            Error::Unfinished { source, .. } if matches!(**source, Error::AssetNotCurrent { .. }) => source.charged(),
             Error::Unfinished { .. } | Error::DeadlineExceeded { .. } | Error::NotAVideo { .. } => Charged::Yes,
             Error::Failed { failure, .. } if failure.is_free() => Charged::No,
             Error::Failed { .. } | Error::OutcomeUnknown { .. } | Error::UnknownGeneration { .. } => Charged::Perhaps,
@@ -295,7 +304,7 @@ impl Error {
         Error::Unfinished { id: id.clone(), source: Box::new(self) }
     }
 
-    /// Wraps a 404 to a poll.
+    /// Wraps the 404 of a poll in [`Error::UnknownGeneration`].
     pub(crate) fn or_unknown(self, id: &GenerationId) -> Error {
         Error::UnknownGeneration { id: id.clone(), source: Box::new(self) }
     }
@@ -322,6 +331,10 @@ impl Error {
             },
             other => Error::NoResponse { request: "a poll".to_owned(), source: other.to_string().into() },
         }
+    }
+
+    pub(crate) fn invalid_request(field: &str, reason: impl Into<String>) -> Error {
+        Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
     }
 
     /// Returns a function that turns the operating system's error about `path` into [`Error::Io`].
@@ -398,8 +411,15 @@ fn last_status_clause(last_status: Option<&str>) -> String {
 fn list_failures(failed: &[(PathBuf, Error)]) -> String {
     let mut text = format!("{} could not be made:", count(failed.len(), "asset"));
     for (path, error) in failed {
+        let error = match error {
+            // The advice of the asset names the id, and the run that looks it up.
+            Error::OutcomeUnknown { source, .. } if matches!(**source, Error::AssetNotCurrent { .. }) => source,
+            error => error,
+        };
+        let is_named = |named: &Path| named.to_string_lossy().starts_with(&*path.to_string_lossy());
         let prefix = match error {
-            Error::AssetNotCurrent { path: named, .. } | Error::Io { path: named, .. } if named == path => {
+            // The path of the asset, or of its receipt.
+            Error::AssetNotCurrent { path: named, .. } | Error::Io { path: named, .. } if is_named(named) => {
                 String::new()
             }
             _ => format!("{}: ", shown(path)),

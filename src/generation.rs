@@ -1,6 +1,8 @@
 //! Response types: generation ids, statuses, videos and failures.
 
 use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::redact::redact_url;
 /// ```
 /// use kling::GenerationId;
 ///
-/// let text = "a248abc5-3122-45a9-a9ee-352e4642e01c:klingai/v2.5-turbo/pro/text-to-video";
+/// let text = "a248abc5-3122-45a9:klingai/v2.5-turbo/pro/text-to-video";
 /// let id: GenerationId = text.parse()?;
 /// assert_eq!(id.to_string(), text);
 /// assert!("raccoon.id\n".parse::<GenerationId>().is_err());
@@ -23,6 +25,7 @@ use crate::redact::redact_url;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
+#[must_use = "a generation that exists is paid for, and its id is the only way to its video"]
 pub struct GenerationId(String);
 
 impl GenerationId {
@@ -61,7 +64,7 @@ impl TryFrom<String> for GenerationId {
         } else {
             return Ok(GenerationId(text));
         };
-        Err(Error::InvalidRequest { field: "generation id".to_owned(), reason: reason.to_owned() })
+        Err(Error::invalid_request("generation id", reason))
     }
 }
 
@@ -77,7 +80,20 @@ impl FromStr for GenerationId {
 }
 
 /// The status of a generation. `Display` prints the status, and the reason if the generation failed.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// # Example: keeping results in a file
+///
+/// ```
+/// use kling::Status;
+///
+/// let json = r#"{"completed": {"id": "a248:model", "url": "https://cdn.test/1.mp4"}}"#;
+/// let status: Status = serde_json::from_str(json)?;
+/// assert!(status.is_finished());
+/// assert_eq!(serde_json::to_string(&Status::Queued)?, "\"queued\"");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
     /// The generation waits for its turn.
@@ -114,8 +130,8 @@ impl fmt::Display for Status {
 
 /// A finished video, not yet downloaded. It carries its generation's id, so that an expired URL can be renewed.
 ///
-/// A field is `None` if the service does not report it.
-#[derive(Clone, PartialEq)]
+/// A field is `None` if the service does not report it. The serialized form contains the complete URL.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Video {
     /// The generation that made the video.
@@ -124,14 +140,19 @@ pub struct Video {
     /// requests a new one when it does. Its query may be a signature, so `Debug` leaves the query out.
     pub url: String,
     /// The media type, usually `video/mp4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The service's name for the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
     /// The length of the file in bytes, as the service reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_size: Option<u64>,
     /// The length of the video in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
     /// The cost of the generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
 
@@ -149,15 +170,51 @@ impl fmt::Debug for Video {
     }
 }
 
-/// The cost of a generation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The cost of a generation, or of several: costs can be added and summed up. An unknown cost adds nothing.
+///
+/// # Example
+///
+/// ```
+/// use kling::Usage;
+///
+/// let json = r#"[{"credits": 120000}, {"credits": 60000, "usd": 0.5}, {}]"#;
+/// let costs: Vec<Usage> = serde_json::from_str(json)?;
+/// let total: Usage = costs.iter().sum();
+/// assert_eq!(total.to_string(), "180000 credits ($0.5)");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Usage {
     /// The cost in credits. The service's descriptions do not state their price, and call them `tokens_used` (2025) or
     /// `credits_used` (2026).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub credits: Option<f64>,
     /// The cost in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
+}
+
+impl Add for Usage {
+    type Output = Usage;
+
+    fn add(self, other: Usage) -> Usage {
+        let add = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+        Usage { credits: add(self.credits, other.credits), usd: add(self.usd, other.usd) }
+    }
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Usage>>(usages: I) -> Usage {
+        usages.fold(Usage::default(), Add::add)
+    }
+}
+
+impl<'a> Sum<&'a Usage> for Usage {
+    fn sum<I: Iterator<Item = &'a Usage>>(usages: I) -> Usage {
+        usages.copied().sum()
+    }
 }
 
 impl fmt::Display for Usage {
@@ -173,18 +230,28 @@ impl fmt::Display for Usage {
 
 /// The reason why a generation ended without a video. `Display` prints the reason, and the status unless it is `error`
 /// or `failed`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The status that the service reports, such as `error` or `cancelled`.
-    pub status: String,
     /// The kind of failure, if the service names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The service's explanation, or the JSON that it sent instead of one.
     pub message: String,
+    /// Boxed, because errors are moved through every `Result`.
+    status: Box<str>,
 }
 
 impl Failure {
+    pub(crate) fn new(status: &str, name: Option<String>, message: String) -> Self {
+        Failure { name, message, status: status.into() }
+    }
+
+    /// Returns the status that the service reports, such as `error` or `cancelled`.
+    pub fn status(&self) -> &str {
+        &self.status
+    }
+
     /// Returns `true` if the service documents that a generation that fails this way is not charged.
     ///
     /// The service's documentation of August 2026 says that of the statuses `error` and `failed`. It does not say
@@ -240,7 +307,7 @@ mod tests {
             ("timed_out", false, "no (status timed_out)"),
         ];
         for (status, is_free, text) in table {
-            let failure = Failure { status: status.to_owned(), name: None, message: "no".to_owned() };
+            let failure = Failure::new(status, None, "no".to_owned());
             assert_eq!((failure.is_free(), failure.to_string().as_str()), (is_free, text));
         }
     }

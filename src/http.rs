@@ -2,36 +2,46 @@
 
 use std::env;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Version};
+use ureq::http::Version;
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
 use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
-use crate::redact::{excerpt, redact_url};
+use crate::redact::Redactor;
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
+use crate::sending::{Sending, TrackedBody};
 use crate::timeouts::Timeouts;
 use crate::url::Url;
+use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
 
 /// A thousand times the length of any documented response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
+/// The buffers of a connection, in bytes. Each create request has a new connection, and zeroes both. The first holds the
+/// longest response head that ureq accepts, the second the longest request head.
+const INPUT_BUFFER: usize = 64 * 1024;
+const OUTPUT_BUFFER: usize = 16 * 1024;
+
 /// The maximum number of redirects of a file request.
 const MAX_REDIRECTS: usize = 5;
+
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// The response to one API request.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    /// The `x-inference-id`: for a create request, the id of its generation.
+    pub(crate) inference_id: Option<String>,
     pub(crate) body: Vec<u8>,
     /// Why the body is incomplete, if it is.
     pub(crate) body_error: Option<BoxError>,
@@ -61,7 +71,10 @@ pub(crate) struct Http {
     files: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
     api_is_loopback: bool,
-    authorization: String,
+    authorization: HeaderValue,
+    pub(crate) redactor: Redactor,
+    /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
+    workers: Workers,
     pub(crate) timeouts: Timeouts,
     /// The delay before the first retry.
     pub(crate) retry_delay: Duration,
@@ -84,14 +97,19 @@ impl Http {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
         let api_proxy = unless_loopback(&proxy, api)?;
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
+        authorization.set_sensitive(true);
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
-        // panic if there is none. `run` bounds both. These limits end a request that `run` has given up on.
+        // panic if there is none. The workers bound both. These limits end a request that nobody waits for any more.
         let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .max_idle_connections(idle)
                 .user_agent(user_agent)
+                .input_buffer_size(INPUT_BUFFER)
+                .output_buffer_size(OUTPUT_BUFFER)
                 .proxy(proxy)
                 .timeout_connect(Some(timeouts.connect))
                 .timeout_send_request(Some(limit))
@@ -109,7 +127,9 @@ impl Http {
             files: agent(None, 4, timeouts.stall),
             proxy,
             api_is_loopback: api.is_loopback(),
-            authorization: format!("Bearer {key}"),
+            authorization,
+            redactor: Redactor::new(key),
+            workers: Workers::default(),
             timeouts,
             retry_delay,
         })
@@ -121,13 +141,13 @@ impl Http {
         let request = self
             .creates
             .post(url)
-            .header("authorization", &self.authorization)
-            .header("accept-encoding", "identity")
+            .header(AUTHORIZATION, &self.authorization)
+            .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
             .header("x-client-request-id", client_request_id);
-        let mut tracked = TrackedBody { body: io::Cursor::new(body.to_vec()), sending: sending.clone() };
-        match exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        let mut tracked = TrackedBody::new(body.to_vec(), &sending);
+        match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -136,14 +156,16 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let request = self
-            .polls
-            .get(url)
-            .header("authorization", &self.authorization)
-            .header("accept-encoding", "identity")
-            // A cached response would show a status from the past.
-            .header("cache-control", "no-cache");
-        exchange(timeout.unwrap_or(self.timeouts.poll), move || request.call())
+        let (polls, url, authorization) = (self.polls.clone(), url.to_owned(), self.authorization.clone());
+        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
+            polls
+                .get(url)
+                .header(AUTHORIZATION, authorization)
+                .header(ACCEPT_ENCODING, IDENTITY)
+                // A cached response would show a status from the past.
+                .header(CACHE_CONTROL, NO_CACHE)
+                .call()
+        })
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -155,7 +177,7 @@ impl Http {
             match (response.status().as_u16(), location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
                     url = url.join(location).map_err(|reason| {
-                        let location = redact_url(&String::from_utf8_lossy(location));
+                        let location = self.redactor.url(&String::from_utf8_lossy(location));
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }
@@ -171,7 +193,7 @@ impl Http {
         }
         let proxy = unless_loopback(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let mut request = self.files.get(url.to_string()).header("accept-encoding", "identity");
+        let mut request = self.files.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(validator) = validators.if_range() {
@@ -184,46 +206,30 @@ impl Http {
             .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
-        run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+        self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
     }
 }
 
-/// Runs a request on a thread of its own, and waits for its result until the limit has passed.
-///
-/// A name lookup, a proxy that answers `CONNECT` byte by byte, or a slow response cannot hold up the caller any longer.
-/// Without a thread, the attempt has failed.
-fn run<T: Send + 'static>(limit: Duration, request: impl FnOnce() -> T + Send + 'static) -> Result<T, TransportError> {
-    let transient = |cause| TransportError { class: RetryClass::Transient, cause };
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let send = move || {
-        // The caller may have given up.
-        let _ = sender.send(request());
-    };
-    let thread = thread::Builder::new().name("kling-request".to_owned()).spawn(send);
-    thread.map_err(|error| transient(format!("failed to start a thread for the request: {error}").into()))?;
-    receiver.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => transient(TIMED_OUT.into()),
-        RecvTimeoutError::Disconnected => transient("the HTTP library failed".into()),
-    })
-}
-
-const TIMED_OUT: &str = "timed out before the response was complete";
-
 /// Sends an API request and reads its response, as far as it arrives within the limit.
 fn exchange(
+    workers: &Workers,
     limit: Duration,
     send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
 ) -> Result<Response, TransportError> {
     let received = Arc::new(Mutex::new(None));
-    let result = run(limit, {
+    let result = workers.run(limit, {
         let received = Arc::clone(&received);
         move || send().map(|response| read_response(response, &received))
     });
     match (result, lock(&received).take()) {
-        (_, Some(response)) => Ok(response),
+        (Ok(_), Some(response)) => Ok(response),
+        (Err(stopped), Some(mut response)) => {
+            response.body_error.get_or_insert_with(|| stopped.to_string().into());
+            Ok(response)
+        }
         (Ok(Err(error)), None) => Err(transport_error(error)),
         (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
-        (Err(error), None) => Err(error),
+        (Err(stopped), None) => Err(stopped.into()),
     }
 }
 
@@ -232,17 +238,19 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
     *lock(received) = Some(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
+        inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
-        body_error: Some(TIMED_OUT.into()),
+        body_error: None,
     });
     let mut reader = response.body_mut().as_reader();
-    let mut buffer = vec![0; 16 * 1024];
+    // A status has some hundred bytes.
+    let mut buffer = [0; 512];
     loop {
         let read = reader.read(&mut buffer);
         let mut received = lock(received);
         let Some(response) = &mut *received else { return };
         match read {
-            Ok(0) => response.body_error = None,
+            Ok(0) => {}
             Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
                 response.body.extend_from_slice(&buffer[..n]);
                 continue;
@@ -258,48 +266,6 @@ fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>)
 /// Locks, also after a panic in the HTTP library: what has arrived is still good.
 fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
     received.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the body of a create request has begun to leave, or has been withdrawn.
-///
-/// ureq sends the head first and reads the body afterwards: a body that was not read has not been sent. Whoever comes
-/// first decides: a request that was given up before its body was read can never send it later.
-#[derive(Clone, Default)]
-struct Sending(Arc<AtomicU8>);
-
-impl Sending {
-    const PENDING: u8 = 0;
-    const SENT: u8 = 1;
-    const WITHDRAWN: u8 = 2;
-
-    /// Returns `true` if the body may be sent.
-    fn start(&self) -> bool {
-        self.settle(Self::SENT)
-    }
-
-    /// Returns `true` if the body was not sent and never will be.
-    fn withdraw(&self) -> bool {
-        self.settle(Self::WITHDRAWN)
-    }
-
-    fn settle(&self, state: u8) -> bool {
-        match self.0.compare_exchange(Self::PENDING, state, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => true,
-            Err(settled) => settled == state,
-        }
-    }
-}
-
-/// A request body that is read only if the request has not been withdrawn.
-struct TrackedBody {
-    body: io::Cursor<Vec<u8>>,
-    sending: Sending,
-}
-
-impl Read for TrackedBody {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.sending.start() { self.body.read(buf) } else { Err(io::Error::other("the request was withdrawn")) }
-    }
 }
 
 /// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.
@@ -372,6 +338,12 @@ fn transport_error(error: ureq::Error) -> TransportError {
     TransportError { class, cause: describe_error(error) }
 }
 
+impl From<Stopped> for TransportError {
+    fn from(stopped: Stopped) -> Self {
+        TransportError { class: RetryClass::Transient, cause: stopped.to_string().into() }
+    }
+}
+
 fn permanent(reason: String) -> TransportError {
     TransportError { class: RetryClass::Permanent, cause: reason.into() }
 }
@@ -414,12 +386,12 @@ fn describe_error(error: ureq::Error) -> BoxError {
         ureq::Error::Io(error) if is_unknown_authority(&error) => format!("{error}; {TRUST_THE_SYSTEM}").into(),
         ureq::Error::Io(error) => Box::new(error),
         ureq::Error::Timeout(Timeout::Connect) => "connecting timed out".into(),
-        ureq::Error::Timeout(_) => TIMED_OUT.into(),
+        ureq::Error::Timeout(_) => Stopped::TimedOut.to_string().into(),
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy refused the connection: {reason}").into(),
         ureq::Error::HostNotFound => "host not found".into(),
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".into(),
         ureq::Error::Protocol(error) => {
-            format!("the response is not HTTP: {}", excerpt(error.to_string().as_bytes())).into()
+            format!("the response is not HTTP: {}", Redactor::default().excerpt(error.to_string().as_bytes())).into()
         }
         other => other.to_string().into(),
     }

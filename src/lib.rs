@@ -1,10 +1,15 @@
 //! Turns a text prompt into a video file with Kling 2.5 Turbo Pro on the AI/ML API
 //! (`klingai/v2.5-turbo/pro/text-to-video`), and pays for it at most once. Blocking, with four dependencies.
 //!
+//! The [guide] explains everything in nine short chapters, for those who are new to this.
+//!
 //! Each method of [`Client`] takes a request one stage further:
 //!
 //! ```text
-//! VideoRequest --create--> GenerationId --status / watch / wait--> Status::Completed(Video) --open / download--> file
+//! VideoRequest
+//!   -- create --------------->  GenerationId
+//!   -- status, watch, wait -->  Status::Completed(Video)
+//!   -- open, download ------->  file
 //! ```
 //!
 //! [`generate`](Client::generate) is [`create`](Client::create) followed by [`wait`](Client::wait):
@@ -18,14 +23,14 @@
 //! let client = emulator.client();
 //! let path = std::env::temp_dir().join(format!("raccoon-{}.mp4", std::process::id()));
 //!
-//! let video = client.generate(&VideoRequest::new("A cheerful white raccoon running through a sequoia forest"))?;
+//! let video = client.generate(&VideoRequest::new("A raccoon runs through a forest"))?;
 //! let bytes = client.download(&video, &path)?;
 //! assert_eq!(std::fs::metadata(&path)?.len(), bytes);
 //! # std::fs::remove_file(&path)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There is more than that one way in:
+//! The other entry points:
 //!
 //! - [`Client::generate_all`] runs many generations on one thread.
 //! - [`Watch::updates`] and [`Batch::updates`] yield everything that happens, to show progress or to stop a wait.
@@ -46,7 +51,7 @@
 //!
 //! - A create request is retried only if the service certainly did not accept it. If the outcome is unknown, it fails
 //!   with [`Error::OutcomeUnknown`], and [`Client::recover`] looks it up in the service's logs.
-//! - Every error of a [`Client`] after the create request carries the id: [`Error::generation_id`].
+//! - Once a generation exists, every error of a [`Client`] carries its id: [`Error::generation_id`].
 //! - A missed poll does not end a wait. One deadline bounds the wait: [`Poll::max_wait`].
 //! - A video file is complete or absent: see [`Client::download`], and [`save`](save()).
 //! - The host of the file never receives the API key, and no error contains the key.
@@ -68,51 +73,67 @@ mod builder;
 mod charged;
 mod client;
 mod create;
+mod decode;
 mod download;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
+mod fields;
 mod file_response;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod generation;
+// Chapters without items: only rustdoc reads them.
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod http;
+mod json;
+mod key_search;
+mod logs;
 mod mp4;
+mod outcome;
 mod poll;
 mod random;
+mod reason;
 mod recover;
 mod redact;
 mod request;
 mod resume_budget;
 mod retry;
 mod save;
+mod sending;
+mod stream;
 mod ticks;
 mod timeouts;
+mod timestamp;
 mod transfer;
 mod update;
 mod url;
 mod watch;
 mod wire;
+mod worker;
 
 pub use api::Endpoint;
 pub use asset::Asset;
 pub use asset::build_script::build_script;
-pub use batch::{Batch, BatchUpdates, Progress};
+pub use batch::{Batch, Progress};
 pub use builder::ClientBuilder;
 pub use charged::Charged;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Result};
+pub use fields::{AspectRatio, Seconds};
 pub use generation::{Failure, GenerationId, Status, Usage, Video};
 pub use poll::Poll;
 pub use recover::Recovery;
-pub use request::{AspectRatio, Seconds, VideoRequest};
-pub use save::save;
+pub use request::VideoRequest;
+pub use save::{save, save_new};
+pub use stream::{BatchUpdates, WatchUpdates};
 pub use ticks::Ticks;
 pub use timeouts::Timeouts;
 pub use update::Update;
-pub use watch::{Watch, WatchUpdates};
+pub use watch::Watch;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

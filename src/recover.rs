@@ -3,13 +3,15 @@
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
+use crate::logs::{LogEntry, LogPage};
 use crate::random;
 use crate::request::check_client_request_id;
 use crate::retry::{self, MAX_ATTEMPTS, RetryClass};
-use crate::wire::{LogEntry, LogPage};
 
 /// The maximum number of log pages, of 100 entries each: far more than one key makes in seven days. It ends the search
 /// on a server that always reports one more page.
@@ -22,7 +24,8 @@ const LATE_ENTRY: Duration = Duration::from_secs(30 * 60);
 
 /// The result of looking up a create request in the service's logs, returned by
 /// [`Client::recover`](crate::Client::recover).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recovery {
     /// The request was accepted, and this is its generation.
     Found(GenerationId),
@@ -109,7 +112,7 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
         let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
         match delay.filter(|_| failed.class == RetryClass::Transient) {
             Some(delay) => thread::sleep(delay),
-            None => return Err(failed.error),
+            None => return Err(*failed.error),
         }
     }
 }

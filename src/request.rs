@@ -1,12 +1,10 @@
 //! Request types, and the validation that runs before anything is sent.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::fields::{AspectRatio, Seconds};
 
 /// The default model.
 pub(crate) const MODEL: &str = "klingai/v2.5-turbo/pro/text-to-video";
@@ -19,14 +17,15 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 /// Unset fields are left out of the request, so the service's defaults apply. The request is validated when it is sent;
 /// a request that fails validation is never sent and costs nothing.
 ///
-/// The serialized form is the body of the service's create request, field by field.
+/// The serialized form is the body of the service's create request, field by field. A request can be read from a file as
+/// well: without a `model` it has the default one, and unknown fields become parameters.
 ///
 /// # Example
 ///
 /// ```
 /// use kling::{AspectRatio, Seconds, VideoRequest};
 ///
-/// let request = VideoRequest::new("A cheerful white raccoon running through a sequoia forest")
+/// let request = VideoRequest::new("A raccoon running through a forest")
 ///     .aspect_ratio(AspectRatio::Portrait)
 ///     .duration(Seconds::Ten)
 ///     .negative_prompt("blur, text")
@@ -35,7 +34,7 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 ///     serde_json::to_value(&request).unwrap(),
 ///     serde_json::json!({
 ///         "model": "klingai/v2.5-turbo/pro/text-to-video",
-///         "prompt": "A cheerful white raccoon running through a sequoia forest",
+///         "prompt": "A raccoon running through a forest",
 ///         "aspect_ratio": "9:16",
 ///         "duration": 10,
 ///         "negative_prompt": "blur, text",
@@ -43,23 +42,28 @@ const OWN_FIELDS: [&str; 6] = ["model", "prompt", "aspect_ratio", "duration", "n
 ///     }),
 /// );
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[must_use]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[must_use = "a request does nothing until it is sent"]
 pub struct VideoRequest {
+    #[serde(default = "default_model")]
     model: String,
     prompt: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     aspect_ratio: Option<AspectRatio>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     duration: Option<Seconds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     negative_prompt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     cfg_scale: Option<f64>,
     #[serde(flatten)]
     params: Map<String, Value>,
     #[serde(skip)]
     client_request_id: Option<String>,
+}
+
+fn default_model() -> String {
+    MODEL.to_owned()
 }
 
 impl VideoRequest {
@@ -68,7 +72,7 @@ impl VideoRequest {
     /// A prompt that is empty or only white space is rejected when the request is sent.
     pub fn new(prompt: impl Into<String>) -> Self {
         VideoRequest {
-            model: MODEL.to_owned(),
+            model: default_model(),
             prompt: prompt.into(),
             aspect_ratio: None,
             duration: None,
@@ -122,7 +126,7 @@ impl VideoRequest {
     /// ```
     /// use kling::VideoRequest;
     ///
-    /// let request = VideoRequest::new("A lighthouse in a storm").param("provider", "kling");
+    /// let request = VideoRequest::new("A fox in the snow").param("provider", "kling");
     /// assert_eq!(serde_json::to_value(&request).unwrap()["provider"], "kling");
     /// ```
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -143,21 +147,61 @@ impl VideoRequest {
         self
     }
 
+    /// Returns the prompt.
+    pub fn get_prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    /// Returns the model.
+    pub fn get_model(&self) -> &str {
+        &self.model
+    }
+
+    /// Returns the aspect ratio, if it is set.
+    pub fn get_aspect_ratio(&self) -> Option<AspectRatio> {
+        self.aspect_ratio
+    }
+
+    /// Returns the length of the video, if it is set.
+    pub fn get_duration(&self) -> Option<Seconds> {
+        self.duration
+    }
+
+    /// Returns the negative prompt, if it is set.
+    pub fn get_negative_prompt(&self) -> Option<&str> {
+        self.negative_prompt.as_deref()
+    }
+
+    /// Returns the cfg scale, if it is set.
+    pub fn get_cfg_scale(&self) -> Option<f64> {
+        self.cfg_scale
+    }
+
+    /// Returns a parameter that was set with [`param`](VideoRequest::param).
+    pub fn get_param(&self, name: &str) -> Option<&Value> {
+        self.params.get(name)
+    }
+
+    /// Returns the client request id, if it is set.
+    pub fn get_client_request_id(&self) -> Option<&str> {
+        self.client_request_id.as_deref()
+    }
+
     /// Rejects requests that the service would refuse or silently alter.
     pub(crate) fn validate(&self) -> Result<()> {
         if self.prompt.trim().is_empty() {
-            return Err(invalid("prompt", "must not be empty; describe what the video shows"));
+            return Err(Error::invalid_request("prompt", "must not be empty; describe what the video shows"));
         }
         if self.model.trim().is_empty() {
-            return Err(invalid("model", "must not be empty"));
+            return Err(Error::invalid_request("model", "must not be empty"));
         }
         if let Some(scale) = self.cfg_scale
             && !(0.0..=1.0).contains(&scale)
         {
-            return Err(invalid("cfg_scale", format!("must be between 0 and 1, not {scale}")));
+            return Err(Error::invalid_request("cfg_scale", format!("must be between 0 and 1, not {scale}")));
         }
         if let Some(name) = self.params.keys().find(|name| OWN_FIELDS.contains(&name.as_str())) {
-            return Err(invalid(name.as_str(), "use the dedicated setter instead of `param`"));
+            return Err(Error::invalid_request(name.as_str(), "use the dedicated setter instead of `param`"));
         }
         if let Some(id) = &self.client_request_id {
             check_client_request_id(id)?;
@@ -168,10 +212,6 @@ impl VideoRequest {
     pub(crate) fn without_client_request_id(self) -> Self {
         VideoRequest { client_request_id: None, ..self }
     }
-
-    pub(crate) fn own_client_request_id(&self) -> Option<&str> {
-        self.client_request_id.as_deref()
-    }
 }
 
 /// Checks a client request id against the alphabet that the service accepts (as of its August 2026 documentation).
@@ -180,136 +220,18 @@ pub(crate) fn check_client_request_id(id: &str) -> Result<()> {
     if (1..=128).contains(&id.len()) && id.chars().all(allowed) {
         return Ok(());
     }
-    Err(invalid("client request id", format!("must be 1 to 128 characters of A-Z a-z 0-9 . _ : -, not {id:?}")))
+    Err(Error::invalid_request(
+        "client request id",
+        format!("must be 1 to 128 characters of A-Z a-z 0-9 . _ : -, not {id:?}"),
+    ))
 }
 
 /// Returns the error for a client request id that another request of the same batch has.
 pub(crate) fn duplicate_client_request_id() -> Error {
-    invalid(
+    Error::invalid_request(
         "client request id",
         "must be unique within a batch; the logs could not distinguish two requests with the same id",
     )
-}
-
-fn invalid(field: &str, reason: impl Into<String>) -> Error {
-    Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
-}
-
-/// The aspect ratio of a video. Parses from and prints as `16:9`, `9:16`, `1:1`.
-///
-/// # Example
-///
-/// ```
-/// use kling::AspectRatio;
-///
-/// let ratio: AspectRatio = "9:16".parse()?;
-/// assert_eq!(ratio, AspectRatio::Portrait);
-/// assert_eq!(ratio.to_string(), "9:16");
-/// # Ok::<(), kling::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AspectRatio {
-    /// 16:9, as on a television.
-    Landscape,
-    /// 9:16, as on a telephone.
-    Portrait,
-    /// 1:1.
-    Square,
-}
-
-impl AspectRatio {
-    const fn as_str(self) -> &'static str {
-        match self {
-            AspectRatio::Landscape => "16:9",
-            AspectRatio::Portrait => "9:16",
-            AspectRatio::Square => "1:1",
-        }
-    }
-}
-
-impl fmt::Display for AspectRatio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for AspectRatio {
-    type Err = Error;
-
-    /// # Errors
-    ///
-    /// [`Error::InvalidRequest`] for any text except `16:9`, `9:16` and `1:1`.
-    fn from_str(text: &str) -> Result<Self> {
-        [AspectRatio::Landscape, AspectRatio::Portrait, AspectRatio::Square]
-            .into_iter()
-            .find(|ratio| ratio.as_str() == text)
-            .ok_or_else(|| invalid("aspect_ratio", format!("must be 16:9, 9:16 or 1:1, not {text:?}")))
-    }
-}
-
-impl Serialize for AspectRatio {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// The length of a video. Parses from and prints as `5`, `10`.
-///
-/// # Example
-///
-/// ```
-/// use kling::Seconds;
-///
-/// let seconds: Seconds = "10".parse()?;
-/// assert_eq!(seconds, Seconds::Ten);
-/// assert_eq!("7".parse::<Seconds>().unwrap_err().to_string(), "invalid duration: must be 5 or 10 (seconds), not \"7\"");
-/// # Ok::<(), kling::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Seconds {
-    /// 5 s.
-    Five,
-    /// 10 s.
-    Ten,
-}
-
-impl Seconds {
-    const fn as_u8(self) -> u8 {
-        match self {
-            Seconds::Five => 5,
-            Seconds::Ten => 10,
-        }
-    }
-}
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_u8().fmt(f)
-    }
-}
-
-impl FromStr for Seconds {
-    type Err = Error;
-
-    /// # Errors
-    ///
-    /// [`Error::InvalidRequest`] for any text except `5` and `10`.
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "5" => Ok(Seconds::Five),
-            "10" => Ok(Seconds::Ten),
-            _ => Err(invalid("duration", format!("must be 5 or 10 (seconds), not {text:?}"))),
-        }
-    }
-}
-
-impl Serialize for Seconds {
-    // The schema requires an integer, although the service's own sample sends a string.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.as_u8())
-    }
 }
 
 #[cfg(test)]
@@ -358,17 +280,5 @@ mod tests {
         ] {
             request.validate().unwrap();
         }
-    }
-
-    #[test]
-    fn ratios_and_lengths_print_as_they_parse() {
-        for text in ["16:9", "9:16", "1:1"] {
-            assert_eq!(text.parse::<AspectRatio>().unwrap().to_string(), text);
-        }
-        for text in ["5", "10"] {
-            assert_eq!(text.parse::<Seconds>().unwrap().to_string(), text);
-        }
-        assert!("4:3".parse::<AspectRatio>().is_err());
-        assert!("5s".parse::<Seconds>().is_err());
     }
 }

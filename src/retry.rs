@@ -7,7 +7,8 @@ use crate::error::Error;
 /// An attempt that failed.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
-    pub(crate) error: Error,
+    /// Boxed, to keep the results of calls small.
+    pub(crate) error: Box<Error>,
     pub(crate) class: RetryClass,
     /// The delay that the server requested.
     pub(crate) retry_after: Option<Duration>,
@@ -15,7 +16,7 @@ pub(crate) struct FailedAttempt {
 
 impl FailedAttempt {
     pub(crate) fn new(class: RetryClass, error: Error) -> Self {
-        FailedAttempt { error, class, retry_after: None }
+        FailedAttempt { error: Box::new(error), class, retry_after: None }
     }
 }
 

@@ -52,6 +52,40 @@ pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
     TempVideo::write(reader, path.as_ref())?.persist()
 }
 
+/// Writes a video like [`save`], but never replaces anything: fails if `path` exists.
+///
+/// If several processes save to one path at the same time, exactly one succeeds. On a file system without hard links,
+/// the name is first taken by an empty file, which a power failure may leave behind.
+///
+/// # Errors
+///
+/// Those of [`save`], and [`Error::Io`] with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is anything at
+/// `path`: before the first byte is read, or because it appeared in the meantime.
+///
+/// # Example
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use kling::emulator::Emulator;
+/// use kling::{Error, VideoRequest};
+///
+/// let emulator = Emulator::start();
+/// let client = emulator.client();
+/// let path = std::env::temp_dir().join(format!("fox-new-{}.mp4", std::process::id()));
+///
+/// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
+/// kling::save_new(client.open(&video)?, &path)?;
+/// let again = kling::save_new(client.open(&video)?, &path);
+/// let Err(Error::Io { source, .. }) = again else { panic!("it exists") };
+/// assert_eq!(source.kind(), ErrorKind::AlreadyExists);
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn save_new(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
+    check_absent(path.as_ref())?;
+    TempVideo::write(reader, path.as_ref())?.persist_new()
+}
+
 /// A complete video in a temporary file beside its target. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct TempVideo<'a> {
@@ -87,6 +121,11 @@ impl<'a> TempVideo<'a> {
         Ok(TempVideo { temp, len })
     }
 
+    /// Returns the path of the temporary file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temp.path
+    }
+
     /// Renames the file to its target, and returns its length in bytes.
     pub(crate) fn persist(mut self) -> Result<u64> {
         let path = self.temp.target;
@@ -95,6 +134,32 @@ impl<'a> TempVideo<'a> {
         sync_parent_dir(path);
         Ok(self.len)
     }
+
+    /// Gives the file its name, unless something else has it, and returns its length in bytes.
+    pub(crate) fn persist_new(self) -> Result<u64> {
+        let path = self.temp.target;
+        match fs::hard_link(&self.temp.path, path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(path)),
+            // The file system has no hard links. Whoever creates the name has it, and may replace it.
+            Err(_) => {
+                let claimed = OpenOptions::new().write(true).create_new(true).open(path);
+                claimed.map_err(Error::io("create", path))?;
+                return self.persist();
+            }
+        }
+        sync_parent_dir(path);
+        Ok(self.len)
+    }
+}
+
+/// Fails if there is anything at this path, even a symbolic link that leads nowhere.
+pub(crate) fn check_absent(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok() { Err(exists(path)) } else { Ok(()) }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::io("create", path)(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Checks that a video could be written to this path.
@@ -212,6 +277,24 @@ mod tests {
         fs::write(&path, "old").unwrap();
         assert_eq!(save(VIDEO, &path).unwrap(), VIDEO.len() as u64);
         assert_eq!(fs::read(&path).unwrap(), VIDEO);
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    fn save_new_never_replaces_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        assert_eq!(save_new(VIDEO, &path).unwrap(), VIDEO.len() as u64);
+        assert_eq!(fs::read(&path).unwrap(), VIDEO);
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+        let mut reader = Breaks(false);
+        let error = save_new(&mut reader, &path).unwrap_err();
+        let Error::Io { source, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::AlreadyExists);
+        assert!(!reader.0, "something was read");
+        // The name is taken while the video is received.
+        let error = TempVideo::write(VIDEO, &path).unwrap().persist_new().unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(names(folder.path()), ["video.mp4"]);
     }
 

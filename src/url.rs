@@ -232,19 +232,22 @@ fn normalize_target(target: &[u8]) -> String {
 
 /// Percent-encodes everything except unreserved characters (RFC 3986, 2.3): a real id contains `:` and `/`.
 pub(crate) fn percent_encode(text: &str) -> String {
-    encode(text.as_bytes(), |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    encode(text.as_bytes(), |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
 }
 
+/// Percent-encodes everything except the ASCII characters to keep. Each poll encodes an id: `format!` for each byte would
+/// take as many instructions as reading the response.
 fn encode(bytes: &[u8], keep: impl Fn(u8) -> bool) -> String {
-    let mut encoded = String::with_capacity(bytes.len());
-    for byte in bytes {
-        if keep(*byte) {
-            encoded.push(char::from(*byte));
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = Vec::with_capacity(bytes.len() + 16);
+    for &byte in bytes {
+        if keep(byte) {
+            encoded.push(byte);
         } else {
-            encoded += &format!("%{byte:02X}");
+            encoded.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
-    encoded
+    String::from_utf8(encoded).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Status};
 use crate::poll::{self, Poll};
 use crate::retry::{FailedAttempt, RetryClass};
-use crate::ticks::{Source, Ticks};
+use crate::ticks::Source;
 use crate::update::Update;
 
 /// An iterator over the statuses of one generation, returned by [`Client::watch`](crate::Client::watch).
@@ -29,6 +29,8 @@ pub struct Watch {
     started: Option<Instant>,
     next: Next,
     poll_count: u32,
+    /// Whether the generation certainly exists: it was created by this client, or has been seen by this wait.
+    is_known: bool,
     /// The first 404 of the current row of 404s.
     not_found_since: Option<Instant>,
     missing_urls: u32,
@@ -54,6 +56,7 @@ impl Watch {
             started: None,
             next: Next::Poll(Instant::now()),
             poll_count: 0,
+            is_known: false,
             not_found_since: None,
             missing_urls: 0,
             last_status: None,
@@ -66,36 +69,15 @@ impl Watch {
         &self.id
     }
 
-    /// Returns an iterator over everything that happens to the generation: see [`Update`].
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use kling::emulator::{Emulator, Step};
-    /// use kling::{Update, VideoRequest};
-    ///
-    /// let emulator = Emulator::script([Step::Queued, Step::Http(502)]);
-    /// let client = emulator.client();
-    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
-    /// let mut seen = Vec::new();
-    /// for update in client.watch(&id).updates() {
-    ///     seen.push(match update {
-    ///         Update::Status(status) => status.to_string(),
-    ///         Update::Missed(_) => "missed".to_owned(),
-    ///         Update::Finished(outcome) => format!("{:?} s", outcome?.duration),
-    ///         _ => continue,
-    ///     });
-    /// }
-    /// assert_eq!(seen, ["queued", "missed", "completed", "Some(5.0) s"]);
-    /// # Ok::<(), kling::Error>(())
-    /// ```
-    pub fn updates(self) -> WatchUpdates {
-        WatchUpdates(self)
-    }
-
     /// Returns the last status that was not a finished one.
     pub(crate) fn last_status(&self) -> Option<&Status> {
         self.last_status.as_ref()
+    }
+
+    /// Says that the generation was created by this client: a 404 does not mean that its id is wrong.
+    pub(crate) fn created_here(mut self) -> Self {
+        self.is_known = true;
+        self
     }
 
     /// Starts the clock of the wait, unless it runs already.
@@ -138,15 +120,14 @@ impl Watch {
             Ok(StatusResponse { status, retry_after }) => (self.on_status(status), retry_after),
             Err(FailedAttempt { error, class, .. }) if self.is_fatal(class, now) => {
                 self.next = Next::Done;
-                let was_seen = self.last_status.is_some();
                 return Update::Finished(Err(match class {
-                    RetryClass::NotFound if !was_seen => error.or_unknown(&self.id),
+                    RetryClass::NotFound if !self.is_known => error.or_unknown(&self.id),
                     _ => error.or_unfinished(&self.id),
                 }));
             }
             Err(FailedAttempt { error, retry_after, .. }) => {
                 self.last_error = Some(Box::new(error.duplicate()));
-                (Update::Missed(error), retry_after)
+                (Update::Missed(*error), retry_after)
             }
         };
         if let Next::Poll(_) = self.next {
@@ -159,6 +140,7 @@ impl Watch {
     }
 
     fn on_status(&mut self, status: Status) -> Update {
+        self.is_known = true;
         self.not_found_since = None;
         self.last_error = None;
         let outcome = match &status {
@@ -245,59 +227,3 @@ impl fmt::Debug for Watch {
             .finish()
     }
 }
-
-/// An iterator over everything that happens to one generation, returned by [`Watch::updates`].
-#[derive(Debug)]
-#[must_use = "updates do nothing unless they are iterated"]
-pub struct WatchUpdates(Watch);
-
-impl WatchUpdates {
-    /// Yields `None` at least this often while the iterator sleeps, so that a loop can redraw a line, or look at a flag
-    /// and `break`.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use kling::VideoRequest;
-    /// use kling::emulator::Emulator;
-    ///
-    /// let emulator = Emulator::start();
-    /// let client = emulator.client();
-    /// let id = client.create(&VideoRequest::new("A fox in the snow"))?;
-    /// let mut ticks = 0;
-    /// for update in client.watch(&id).updates().tick(Duration::from_millis(1)) {
-    ///     match update {
-    ///         Some(update) => println!("{update}"),
-    ///         None => ticks += 1, // nothing has happened for a millisecond
-    ///     }
-    /// }
-    /// assert!(ticks > 0);
-    /// # Ok::<(), kling::Error>(())
-    /// ```
-    pub fn tick(self, interval: Duration) -> Ticks<Self> {
-        Ticks::new(self, interval)
-    }
-}
-
-impl Source for WatchUpdates {
-    type Item = Update;
-
-    fn due(&mut self) -> Option<Instant> {
-        self.0.due()
-    }
-
-    fn step(&mut self) -> Option<Update> {
-        self.0.step()
-    }
-}
-
-impl Iterator for WatchUpdates {
-    type Item = Update;
-
-    fn next(&mut self) -> Option<Update> {
-        self.next_item()
-    }
-}
-
-impl FusedIterator for WatchUpdates {}

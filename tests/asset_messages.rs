@@ -5,76 +5,253 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
-use kling::{Asset, Error, Seconds, VideoRequest, asset};
-use support::{fox, printed};
+use kling::{Asset, Error, Seconds, VideoRequest, build_script};
+use support::assets::{claim_from_service, kept};
+use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
-/// An error about files in this folder.
-fn words_in(folder: &TempDir, error: &Error) -> String {
+/// Returns an error about files in this directory as it is printed.
+fn printed_in(folder: &TempDir, error: &Error) -> String {
     printed(error).replace(folder.path().to_str().unwrap(), "assets")
 }
 
-/// With tests, as with build scripts, Cargo says where the package is.
-fn command() -> String {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    format!("set AIML_API_KEY and run\n  KLING_GENERATE=1 cargo build --manifest-path {}", manifest.display())
+/// Returns the error of a build with these assets.
+fn stopped(folder: &TempDir, assets: &[Asset]) -> String {
+    printed_in(folder, &build_script(assets.to_vec()).unwrap_err())
+}
+
+/// Returns the error of generating this asset, without the line that counts the failures.
+#[track_caller]
+fn failed(folder: &TempDir, asset: &Asset, emulator: &Emulator) -> String {
+    let text = printed_in(folder, &ensure([asset], || Ok(emulator.client())).unwrap_err());
+    text.strip_prefix("1 asset could not be made:\n").unwrap().to_owned()
+}
+
+const REFUSAL: &str = "generation costs money and is disabled unless KLING_GENERATE=1 is set";
+
+const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is set";
+
+/// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
+fn command(value: &str) -> String {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
+    let manifest = package.join("Cargo.toml");
+    let manifest = if is_here { String::new() } else { format!(" --manifest-path {}", manifest.display()) };
+    format!("set AIML_API_KEY and run\n  KLING_GENERATE={value} cargo build -vv{manifest}")
 }
 
 #[test]
-fn a_build_that_stops_says_what_changed_and_what_would_pay_for_it() {
+fn a_build_stops_with_what_is_missing_or_changed() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("campfire.mp4");
-    let asset = |prompt: &str| Asset::new(&place, VideoRequest::new(prompt));
-    let stopped = |assets: Vec<Asset>| words_in(&folder, &kling::build_script(assets).unwrap_err());
-    let policy = "a build generates nothing without KLING_GENERATE=1, since it costs money";
-    let command = command();
+    let path = folder.path().join("campfire.mp4");
+    let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
+    let command = command("1");
     assert_eq!(
-        stopped(vec![asset("a campfire"), Asset::new(folder.path().join("sea.mp4"), fox())]),
+        stopped(&folder, &[asset("a campfire"), Asset::new(folder.path().join("sea.mp4"), fox())]),
         format!(
-            "assets/campfire.mp4 is not current: it was not generated yet\n\
-             assets/sea.mp4 is not current: it was not generated yet\n\
-             {policy}; to pay for 2 generations, {command}"
+            "assets/campfire.mp4 is not current: it has not been generated yet\n\
+             assets/sea.mp4 is not current: it has not been generated yet\n\
+             {REFUSAL}; to pay for 2 generations, {command}"
         )
     );
-    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
-    asset::ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
+    let emulator = Emulator::start();
+    ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
     assert_eq!(
-        stopped(vec![Asset::new(&place, VideoRequest::new("a bonfire").duration(Seconds::Ten))]),
+        stopped(&folder, &[Asset::new(&path, VideoRequest::new("a bonfire").duration(Seconds::Ten))]),
         format!(
             "assets/campfire.mp4 is not current: its request has changed\n  \
              duration: not set → 10\n  \
              prompt: \"a campfire\" → \"a bonfire\"\n\
-             {policy}; to pay for 1 generation, {command}"
+             assets/campfire.mp4 will be replaced\n\
+             {REFUSAL}; to pay for 1 generation, {command}"
         )
     );
-    asset::ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
+    // What the service has made is kept, and its price is known.
+    claim_from_service(&asset("a campfire"), &emulator);
+    let id = only_id(&emulator);
     assert_eq!(
-        stopped(vec![asset("a bonfire")]),
+        stopped(&folder, &[asset("a bonfire")]),
         format!(
-            "assets/campfire.mp4 is not current: generation UUID:MODEL is paid for, and the file is not its video: \
-             restore it from version control (`git lfs pull`, if it is kept there), or fetch it again\n\
-             {policy}; to go on without paying again, {command}"
-        )
-    );
-    fs::remove_file(&place).unwrap();
-    assert_eq!(
-        stopped(vec![asset("a bonfire")]),
-        format!(
-            "assets/campfire.mp4 is not current: generation UUID:MODEL is paid for, and its video is not here\n\
-             {policy}; to go on without paying again, {command}"
+            "assets/campfire.mp4 is not current: its request has changed\n  \
+             prompt: \"a campfire\" → \"a bonfire\"\n\
+             assets/campfire.mp4 will be kept as assets/campfire.{}.mp4\n\
+             {REFUSAL}; to pay for 1 generation (the last one cost 120000 credits), {command}",
+            &id.as_str()[..8]
         )
     );
 }
 
 #[test]
-fn a_change_is_shown_where_it_is_and_cut_to_a_line() {
+fn a_build_stops_with_what_no_payment_would_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::builder().create([Step::Http(403), Step::Queued, Step::Close]).logs_lag(9).start();
+    let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);
+    // What cannot be sent.
+    let invalid = asset("sea.mp4", fox().cfg_scale(7.5));
+    assert_eq!(
+        stopped(&folder, &[invalid]),
+        "assets/sea.mp4 is not current: invalid cfg_scale: must be between 0 and 1, not 7.5"
+    );
+    assert_eq!(
+        stopped(&folder, &[asset("sea.mp4", fox()), asset("./sea.mp4", VideoRequest::new("an owl"))]),
+        "invalid assets: assets/./sea.mp4 has two different requests"
+    );
+    // What was refused.
+    let old = asset("old.mp4", fox());
+    ensure([&old], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(&folder, std::slice::from_ref(&old)),
+        format!(
+            "assets/old.mp4 is not current: it has not been generated yet; the last attempt was not charged: the service \
+             refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with status 403: Refused by the script \
+             (request id 5b0e8f5c-0000-4000-8000-000000000001); check the account's credit and the API key's permissions\n\
+             {REFUSAL}; to pay for 1 generation, {}",
+            command("1")
+        )
+    );
+    // What was renamed.
+    ensure([&old], || Ok(emulator.client())).unwrap();
+    let new = asset("new.mp4", fox());
+    assert_eq!(
+        stopped(&folder, std::slice::from_ref(&new)),
+        "assets/new.mp4 is not current: its request was already generated as assets/old.mp4; instead of paying again, \
+         rename assets/old.mp4 to assets/new.mp4, and assets/old.mp4.receipt.jsonl to assets/new.mp4.receipt.jsonl"
+    );
+    fs::rename(old.path(), new.path()).unwrap();
+    assert_eq!(
+        stopped(&folder, &[new]),
+        "assets/new.mp4 is not current: its request was already generated, and assets/old.mp4.receipt.jsonl records it; \
+         instead of paying again, rename that file to assets/new.mp4.receipt.jsonl"
+    );
+    // What was edited.
+    fs::rename(folder.path().join("new.mp4"), old.path()).unwrap();
+    let edited = [fs::read(old.path()).unwrap(), b"\0\0\0\x0cfreeedit".to_vec()].concat();
+    fs::write(old.path(), edited).unwrap();
+    assert_eq!(
+        stopped(&folder, &[old]),
+        "assets/old.mp4 is not current: the file is a complete video, but not the one that was generated, and is not \
+         replaced; if it was edited, keep it under another name, and restore the generated file from version control, or \
+         move it away and fetch that one again"
+    );
+    // What may have been accepted.
+    let lost = asset("lost.mp4", VideoRequest::new("an owl"));
+    ensure([&lost], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(&folder, &[lost]),
+        format!(
+            "assets/lost.mp4 is not current: the create request with client request id kling-RANDOM may have been \
+             accepted and charged; looking it up costs nothing\n\
+             {FETCH_REFUSAL}; to resume 1 generation without paying again, {}",
+            command("fetch")
+        )
+    );
+}
+
+#[test]
+fn a_build_stops_with_the_reason_why_a_paid_video_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("campfire.mp4");
+    let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
+    let paid = "assets/campfire.mp4 is not current: generation UUID:MODEL was already paid for, but";
+    let free = format!("{FETCH_REFUSAL}; to resume 1 generation without paying again, {}", command("fetch"));
+    let replaced = "assets/campfire.mp4 will be replaced";
+    // The second generation is created, and its video is not received.
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
+    ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
+    ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(&folder, &[asset("a bonfire")]),
+        format!("{paid} its video has not been received, and the file is another one\n{replaced}\n{free}")
+    );
+    // It is received, and the first request is wanted again.
+    ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap();
+    let kept = kept(&asset("a campfire"), &emulator, 0);
+    let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
+    assert_eq!(
+        stopped(&folder, &[asset("a campfire")]),
+        format!("{paid} its video was kept as assets/{name}, and can be put back at no cost\n{replaced}\n{free}")
+    );
+    // Both videos have the same length.
+    fs::remove_file(kept).unwrap();
+    assert_eq!(
+        stopped(&folder, &[asset("a campfire")]),
+        format!("{paid} the file may be the video of another request, which has the same length\n{replaced}\n{free}")
+    );
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1").unwrap();
+    assert_eq!(
+        stopped(&folder, &[asset("a bonfire")]),
+        format!(
+            "{paid} the file is not its video; restore it from version control (`git lfs pull`, if it is stored there), \
+             or fetch it again\n{replaced}\n{free}"
+        )
+    );
+    fs::remove_file(&path).unwrap();
+    assert_eq!(
+        stopped(&folder, &[asset("a bonfire")]),
+        format!(
+            "{paid} its video is missing; restore it from version control (whoever generated it may not have committed \
+             it), or fetch it again\n{free}"
+        )
+    );
+}
+
+#[test]
+fn what_only_a_person_can_decide_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
+    let requested = r#"{"requested":{"at":1795365855,"client_request_id":"kling-1","request":{"model":"klingai/v2.5-turbo/pro/text-to-video","prompt":"A fox in the snow"}}}"#;
+    let created = r#"{"created":{"client_request_id":"kling-1","id":"a:b"}}"#;
+    let ended = r#"{"ended":{"client_request_id":"kling-1","reason":"no (status expired)"}}"#;
+    fs::write(asset.receipt_path(), [requested, created, ended, ""].join("\n")).unwrap();
+    assert_eq!(
+        asset.state().unwrap(),
+        State::Ended { id: "a:b".parse().unwrap(), reason: "no (status expired)".to_owned() }
+    );
+    assert_eq!(
+        stopped(&folder, std::slice::from_ref(&asset)),
+        format!(
+            "assets/campfire.mp4 is not current: generation a:b ended without a video: no (status expired); it may have \
+             been charged, and only a person can decide to pay again, so check the account's charges; to generate it \
+             again, which may charge you twice, delete assets/campfire.mp4.receipt.jsonl\n{FETCH_REFUSAL}; to resume 1 \
+             generation without paying again, {}",
+            command("fetch")
+        )
+    );
+    // Nothing can be run for these, so no command is printed.
+    fs::write(asset.receipt_path(), requested.replace("1795365855", "1")).unwrap();
+    let text = stopped(&folder, std::slice::from_ref(&asset));
+    let (before, after) = text.split_once(" days ago").unwrap();
+    let perhaps = "assets/campfire.mp4 is not current: the create request with client request id kling-1 may have been \
+                   accepted and charged; it was sent ";
+    assert!(before.starts_with(perhaps), "{before}");
+    assert_eq!(
+        after,
+        format!(
+            ", and its outcome can no longer be looked up, because the service's logs go back 7 days; check the \
+             account's charges of that day; to generate the asset again, which may charge you twice, delete \
+             assets/campfire.mp4.receipt.jsonl"
+        )
+    );
+    fs::write(asset.receipt_path(), "{\"requ").unwrap();
+    assert_eq!(
+        stopped(&folder, &[asset]),
+        format!(
+            "assets/campfire.mp4 is not current: the last line of its receipt is incomplete; restore the receipt from \
+             version control, or remove that line if it was cut off by a crash"
+        )
+    );
+}
+
+#[test]
+fn a_difference_is_cut_to_a_line_around_the_change() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = Emulator::start();
     let asset = |prompt: &str| Asset::new(folder.path().join("campfire.mp4"), VideoRequest::new(prompt));
     let long = "é".repeat(50) + " the end of it ";
-    asset::ensure([&asset(&format!("{long}is calm{long}"))], || Ok(emulator.client())).unwrap();
-    let asset::State::Stale { differences } = asset(&format!("{long}is wild")).state().unwrap() else { panic!() };
+    ensure([&asset(&format!("{long}is calm{long}"))], || Ok(emulator.client())).unwrap();
+    let State::Stale { differences } = asset(&format!("{long}is wild")).state().unwrap() else { panic!() };
     assert_eq!(
         differences[0].to_string(),
         format!("prompt: …éé the end of it is calm{}… → …{} the end of it is wild\"", "é".repeat(36), "é".repeat(37))
@@ -82,50 +259,108 @@ fn a_change_is_shown_where_it_is_and_cut_to_a_line() {
 }
 
 #[test]
-fn an_asset_whose_outcome_is_unknown_names_the_file_to_delete() {
+fn unknown_outcomes_name_the_id_and_the_next_step() {
     let folder = tempfile::tempdir().unwrap();
     let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).start();
-    let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
-    let unknown = "1 asset could not be made:\nassets/campfire.mp4: the create request with client request id kling-RANDOM may have been \
-                   accepted and charged; before sending it again, look this id up in the service's logs, which go back 7 days\n  \
-                   caused by:";
-    let delete = "; to generate it again, and perhaps to pay again, delete assets/campfire.mp4.receipt.jsonl";
+    let logs = [Step::Completed, Step::Html(403)];
+    let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).logs(logs).start();
+    let failed = || failed(&folder, &asset, &emulator);
+    let unknown = "assets/campfire.mp4 is not current: the create request with client request id kling-RANDOM may have \
+                   been accepted and charged:";
+    let post = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
     assert_eq!(
-        made(),
+        failed(),
         format!(
-            "{unknown} POST http://127.0.0.1:PORT/v2/generate/video/kling/generation: no response: run this again in \
-             some minutes, which looks it up{delete}"
+            "{unknown} {post}: no response: the server closed the connection; run this again in some minutes, which looks \
+             it up"
         )
     );
     assert_eq!(
-        made(),
+        failed(),
         format!(
-            "{unknown} the logs of the last 7 days do not show its create: run this again in some minutes, which looks it up{delete}"
+            "{unknown} the service's logs do not list it yet; run this again in some minutes, which looks it up again"
+        )
+    );
+    assert_eq!(
+        failed(),
+        format!(
+            "{unknown} it could not be looked up: the service refused GET http://127.0.0.1:PORT/v2/logs with status 403: \
+             <html><body><h1>403</h1></body></html>; check the account's credit and the API key's permissions; run this \
+             again later, which looks it up again"
         )
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();
     assert_eq!(
-        made().replace("(lost)", "kling-RANDOM"),
-        format!("{unknown} its receipt breaks off within its last line: restore it from version control{delete}")
+        failed(),
+        format!(
+            "assets/campfire.mp4 is not current: the last line of its receipt is incomplete; restore the receipt from version control, or remove \
+             that line if it was cut off by a crash"
+        )
     );
 }
 
 #[test]
-fn what_lies_in_the_place_of_an_asset_is_told_with_what_to_do() {
+fn files_and_receipts_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = Emulator::start();
     let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
-    let made = || words_in(&folder, &asset::ensure([&asset], || Ok(emulator.client())).unwrap_err());
-    let cannot = "1 asset could not be made:\n";
+    let failed = || failed(&folder, &asset, &emulator);
     fs::write(asset.path(), "another file").unwrap();
-    let without = "there is a file, but assets/campfire.mp4.receipt.jsonl does not say what it was made from: restore the two \
-                   from version control, or delete the file to have it generated";
-    assert_eq!(made(), format!("{cannot}assets/campfire.mp4 is not current: {without}"));
+    assert_eq!(
+        failed(),
+        "assets/campfire.mp4 is not current: there is a file, but assets/campfire.mp4.receipt.jsonl does not say what it \
+         was generated from; restore the receipt from version control (whoever generated the file may not have committed \
+         it), or move the file away if it is another one"
+    );
     fs::write(asset.receipt_path(), "another file\n").unwrap();
-    let unreadable = "failed to read the receipt assets/campfire.mp4.receipt.jsonl\n  caused by: its line 1 is not one that it \
-                      knows: restore it with its video from version control; delete both only to pay for the asset again";
-    assert_eq!(made(), format!("{cannot}assets/campfire.mp4: {unreadable}"));
-    let stopped = words_in(&folder, &kling::build_script([asset.clone()]).unwrap_err());
-    assert!(stopped.starts_with(&format!("assets/campfire.mp4 is not current: {unreadable}\n")), "{stopped}");
+    let unreadable = "failed to read the receipt assets/campfire.mp4.receipt.jsonl\n  \
+                      caused by: line 1 is not a valid receipt entry; restore the receipt from version control";
+    assert_eq!(failed(), unreadable);
+    let stopped = stopped(&folder, std::slice::from_ref(&asset));
+    assert_eq!(stopped, format!("assets/campfire.mp4 is not current: {unreadable}"));
+}
+
+#[test]
+fn a_generation_of_another_server_says_how_to_resume_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let asset = Asset::new(folder.path().join("campfire.mp4"), fox());
+    let (there, here) = (Emulator::builder().status([Step::Http(401)]).start(), Emulator::start());
+    ensure([&asset], || Ok(there.client())).unwrap_err();
+    assert_eq!(
+        failed(&folder, &asset, &here),
+        "assets/campfire.mp4 is not current: its generation was created on http://127.0.0.1:PORT, but this client uses \
+         http://127.0.0.1:PORT; to resume it, set AIML_API_BASE=http://127.0.0.1:PORT; to generate it again on \
+         http://127.0.0.1:PORT, delete assets/campfire.mp4.receipt.jsonl"
+    );
+    // What the service has made is not given up for a rehearsal.
+    let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+    let of_the_service = receipt.replace(&format!(r#""server":"{}","#, there.base_url()), "");
+    assert_ne!(receipt, of_the_service);
+    fs::write(asset.receipt_path(), of_the_service).unwrap();
+    assert_eq!(
+        failed(&folder, &asset, &here),
+        "assets/campfire.mp4 is not current: its generation was created on https://api.aimlapi.com, but this client uses \
+         http://127.0.0.1:PORT; to resume it, set AIML_API_BASE=https://api.aimlapi.com"
+    );
+}
+
+#[test]
+fn one_attempt_can_be_given_up_without_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
+    let asset = |prompt: &str| Asset::new(folder.path().join("campfire.mp4"), VideoRequest::new(prompt));
+    ensure([&asset("a fox")], || Ok(emulator.client())).unwrap();
+    let first = only_id(&emulator);
+    ensure([&asset("an owl")], || Ok(emulator.client())).unwrap_err();
+    let here = Emulator::start();
+    let text = failed(&folder, &asset("an owl"), &here);
+    assert!(text.ends_with(", delete the lines of kling-RANDOM from assets/campfire.mp4.receipt.jsonl"), "{text}");
+    // As the message says.
+    let second = emulator.creates()[1].header("x-client-request-id").unwrap().to_owned();
+    let receipt = fs::read_to_string(asset("a fox").receipt_path()).unwrap();
+    let kept: String = receipt.split_inclusive('\n').filter(|line| !line.contains(&second)).collect();
+    fs::write(asset("a fox").receipt_path(), &kept).unwrap();
+    assert!(kept.contains(first.as_str()));
+    assert!(asset("a fox").state().unwrap().is_current());
+    assert!(matches!(asset("an owl").state().unwrap(), State::Stale { .. }));
 }

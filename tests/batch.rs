@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use kling::emulator::{Emulator, Step};
-use kling::{Batch, Error, Poll, Result, Status, Update, Video, VideoRequest};
+use kling::{Batch, Error, GenerationId, Poll, Result, Status, Update, Video, VideoRequest};
 use support::{accepted, cause, fox, millis};
 
 fn foxes(count: usize) -> Vec<VideoRequest> {
@@ -29,7 +29,7 @@ fn items_are_in_the_order_of_completion() {
         .status_of(1, [])
         .status_of(2, vec![Step::Generating; 10])
         .start();
-    let order: Vec<usize> = emulator.client().generate_all(&foxes(3)).map(|(index, _)| index).collect();
+    let order: Vec<usize> = emulator.client().generate_all(foxes(3)).map(|(index, _)| index).collect();
     assert_eq!(order, [1, 2, 0]);
 }
 
@@ -37,7 +37,7 @@ fn items_are_in_the_order_of_completion() {
 fn max_in_flight_bounds_the_unfinished_generations() {
     for max in [1, 3, 8] {
         let emulator = Emulator::start();
-        let mut batch = emulator.client().generate_all(&foxes(8)).max_in_flight(max);
+        let mut batch = emulator.client().generate_all(foxes(8)).max_in_flight(max);
         for finished in 0..8 {
             batch.next().unwrap().1.unwrap();
             assert!(emulator.creates().len() <= finished + max, "{max}: {} at {finished}", emulator.creates().len());
@@ -47,13 +47,13 @@ fn max_in_flight_bounds_the_unfinished_generations() {
         assert_eq!(emulator.creates().len(), 8);
     }
     // A batch that may create nothing would never end: 0 counts as 1.
-    assert_eq!(Emulator::start().client().generate_all(&foxes(2)).max_in_flight(0).count(), 2);
+    assert_eq!(Emulator::start().client().generate_all(foxes(2)).max_in_flight(0).count(), 2);
 }
 
 #[test]
 fn four_generations_are_in_flight_by_default() {
     let emulator = Emulator::builder().status_of(0, vec![Step::Queued; 3]).status(vec![Step::Queued; 999]).start();
-    let mut batch = emulator.client().generate_all(&foxes(9));
+    let mut batch = emulator.client().generate_all(foxes(9));
     assert_eq!(batch.next().unwrap().0, 0);
     assert_eq!(emulator.creates().len(), 4);
     let ids: Vec<usize> = batch.unfinished().into_iter().map(|(index, _)| index).collect();
@@ -82,7 +82,7 @@ fn polls_that_a_busy_thread_sends_late_are_not_counted_as_too_late() {
     // The second generation is created and polled for the first time within one interval.
     let poll = Poll { interval: millis(50), max_wait: millis(1000) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
-    let mut batch = client.generate_all(&foxes(2));
+    let mut batch = client.generate_all(foxes(2));
     assert_eq!(batch.next().unwrap().0, 0);
     // The thread is busy until after the deadline.
     std::thread::sleep(millis(1100));
@@ -92,7 +92,7 @@ fn polls_that_a_busy_thread_sends_late_are_not_counted_as_too_late() {
 #[test]
 fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
     let emulator = Emulator::builder().create([Step::http_retry_after(429, "86400")]).start();
-    let mut updates = emulator.client().generate_all(&foxes(2)).updates().tick(millis(1));
+    let mut updates = emulator.client().generate_all(foxes(2)).updates().tick(millis(1));
     let refused = updates.by_ref().flatten().nth(1);
     assert!(matches!(refused, Some((0, Update::Finished(Err(Error::Refused { status: 429, .. }))))), "{refused:?}");
     assert!(updates.next().unwrap().is_none(), "the second request is not sent at once");
@@ -102,7 +102,7 @@ fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
 #[test]
 fn a_full_account_holds_create_requests_back_until_a_generation_has_finished() {
     let emulator = Emulator::builder().max_concurrent(2).start();
-    let outcomes = outcomes(emulator.client().generate_all(&foxes(8)).max_in_flight(4));
+    let outcomes = outcomes(emulator.client().generate_all(foxes(8)).max_in_flight(4));
     assert_eq!(outcomes.len(), 8);
     assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
     // Each generation that has finished makes room for one: at most one request is refused for each.
@@ -115,7 +115,7 @@ fn a_429_is_retried_until_no_other_generation_is_in_flight() {
     // The first two 429s are not counted as attempts: other generations are in flight.
     let create = [vec![Step::Queued; 2], vec![Step::Http(429); 4]].concat();
     let emulator = Emulator::builder().create(create).start();
-    let outcomes = outcomes(emulator.client().generate_all(&foxes(3)));
+    let outcomes = outcomes(emulator.client().generate_all(foxes(3)));
     assert!(outcomes.values().all(Result::is_ok), "{outcomes:?}");
     assert_eq!((emulator.creates().len(), accepted(&emulator)), (7, 3));
 }
@@ -156,7 +156,7 @@ fn faults_of_every_third_generation_do_not_affect_the_others() {
         builder = builder.status_of(n, steps[n / 3 % 4].clone());
     }
     let emulator = builder.start();
-    for (index, outcome) in outcomes(emulator.client().generate_all(&foxes(60)).max_in_flight(60)) {
+    for (index, outcome) in outcomes(emulator.client().generate_all(foxes(60)).max_in_flight(60)) {
         match (index % 3, index / 3 % 4, outcome) {
             (0, 0, Err(Error::Failed { .. })) | (0, 1, Err(Error::Unfinished { .. })) => {}
             (0, 2 | 3, Ok(_)) | (1 | 2, _, Ok(_)) => {}
@@ -169,7 +169,7 @@ fn faults_of_every_third_generation_do_not_affect_the_others() {
 #[test]
 fn a_429_delays_create_requests_but_not_polls() {
     let emulator = Emulator::builder().create([Step::Queued, Step::http_retry_after(429, "60")]).start();
-    let mut batch = emulator.client().generate_all(&foxes(3));
+    let mut batch = emulator.client().generate_all(foxes(3));
     let (index, outcome) = batch.next().unwrap();
     assert_eq!((index, outcome.is_ok()), (0, true));
     assert_eq!(
@@ -182,7 +182,7 @@ fn a_429_delays_create_requests_but_not_polls() {
 #[test]
 fn create_requests_are_sent_at_most_three_times() {
     let emulator = Emulator::builder().create(vec![Step::Http(429); 5]).start();
-    let outcomes = outcomes(emulator.client().generate_all(&foxes(2)));
+    let outcomes = outcomes(emulator.client().generate_all(foxes(2)));
     assert!(matches!(outcomes[&0], Err(Error::Refused { status: 429, .. })));
     assert!(outcomes[&1].is_ok(), "its third attempt is accepted");
     assert_eq!(emulator.creates().len(), 6);
@@ -197,7 +197,7 @@ fn each_generation_has_its_own_delay_and_deadline() {
     // Long enough for three polls on a busy machine, and too short for a thousand.
     let poll = Poll { interval: millis(2), max_wait: millis(800) };
     let client = emulator.client_builder().poll(poll).build().unwrap();
-    let outcomes = outcomes(client.generate_all(&foxes(3)));
+    let outcomes = outcomes(client.generate_all(foxes(3)));
     // Its delay was shortened to the deadline, and the second poll returns `completed`.
     assert!(outcomes[&0].is_ok());
     assert!(matches!(cause(outcomes[&1].as_ref().unwrap_err()), Error::DeadlineExceeded { .. }));
@@ -211,7 +211,7 @@ fn each_generation_has_its_own_delay_and_deadline() {
 fn unfinished_generations_can_be_waited_for_elsewhere() {
     let emulator = Emulator::builder().status_of(1, vec![]).status(vec![Step::Generating; 50]).start();
     let client = emulator.client();
-    let mut batch = client.generate_all(&foxes(9)).max_in_flight(3);
+    let mut batch = client.generate_all(foxes(9)).max_in_flight(3);
     assert_eq!(batch.next().unwrap().0, 1);
     let left: Vec<_> = batch.unfinished().into_iter().map(|(_, id)| id.clone()).collect();
     assert_eq!(left.len(), accepted(&emulator) - 1);
@@ -233,7 +233,7 @@ fn progress_and_statuses_can_be_read_between_items() {
         .status_of(2, vec![Step::other_status("waiting"); 999])
         .status_of(3, vec![Step::Queued; 999])
         .start();
-    let mut batch = emulator.client().generate_all(&foxes(5));
+    let mut batch = emulator.client().generate_all(foxes(5));
     assert_eq!(batch.progress().to_string(), "5 to create, 0 queued, 0 generating, 0 finished");
     assert_eq!(batch.status(0), None);
     batch.next().unwrap().1.unwrap();
@@ -258,8 +258,8 @@ fn a_thousand_generations_are_polled_on_one_connection() {
 #[test]
 fn an_empty_batch_ends_at_once() {
     let client = Emulator::start().client();
-    assert!(client.generate_all(&[]).next().is_none());
-    assert!(client.wait_all([]).next().is_none());
+    assert!(client.generate_all([] as [VideoRequest; 0]).next().is_none());
+    assert!(client.wait_all([] as [GenerationId; 0]).next().is_none());
     let request = fox();
     let mut batch = client.generate_all([&request]);
     assert!(batch.next().is_some());

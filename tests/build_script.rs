@@ -1,17 +1,19 @@
-//! A build costs nothing unless somebody says so, and says what it would cost.
+//! A build costs nothing unless it is permitted to, and says what it would cost.
 
 mod support;
 
-use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::{env, fs, thread};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, VideoRequest, build_script};
-use support::in_a_process_of_its_own;
+use support::assets::events;
+use support::{in_child_process, millis};
 use tempfile::TempDir;
 
-/// A package with two assets, whose build script is run in a process of its own.
+/// A package with two assets. Its build script runs in a child process.
 struct Package {
     folder: TempDir,
     emulator: Emulator,
@@ -22,8 +24,17 @@ impl Package {
         Package { folder: tempfile::tempdir().unwrap(), emulator }
     }
 
-    /// Runs the build script within the test `name`, and returns what it has printed, with its result.
-    fn run(&self, name: &str, environment: &[(&str, &str)]) -> String {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn assets() -> [Asset; 2] {
+        ["fox", "owl"].map(|name| Asset::new(format!("assets/{name}.mp4"), VideoRequest::new(name)))
+    }
+
+    /// Runs the build script, and returns what it printed, with its result.
+    #[track_caller]
+    fn run(&self, environment: &[(&str, &str)]) -> String {
         let base = self.emulator.base_url();
         let mut all = vec![
             ("CARGO_MANIFEST_DIR", self.folder.path().to_str().unwrap()),
@@ -31,128 +42,265 @@ impl Package {
             ("AIML_API_BASE", base.as_str()),
         ];
         all.extend(environment);
-        let assets = ["fox", "owl"].map(|name| Asset::new(format!("assets/{name}.mp4"), VideoRequest::new(name)));
-        in_a_process_of_its_own(name, &all, self.folder.path(), || println!("{:?}", build_script(assets)))
+        in_child_process(&all, self.folder.path(), || println!("{:?}", build_script(Package::assets())))
     }
 }
 
 #[track_caller]
-fn passes(said: &str) {
-    assert!(said.lines().any(|line| line == "Ok(())"), "{said}");
+fn assert_passes(output: &str) {
+    assert!(output.lines().any(|line| line == "Ok(())"), "{output}");
 }
 
 const GENERATE: (&str, &str) = ("KLING_GENERATE", "1");
 
 #[test]
-fn nothing_is_generated_unless_it_is_allowed() {
+fn nothing_is_generated_unless_it_is_permitted() {
     let package = Package::new(Emulator::script([]));
-    let name = "nothing_is_generated_unless_it_is_allowed";
-    let table: [(&[(&str, &str)], &str); 7] = [
-        (&[], "generates nothing without KLING_GENERATE=1"),
-        (&[("KLING_GENERATE", "")], "generates nothing without KLING_GENERATE=1"),
-        (&[("KLING_GENERATE", "0")], "generates nothing without KLING_GENERATE=1"),
-        (&[("KLING_GENERATE", "true")], "generates nothing without KLING_GENERATE=1"),
-        (&[GENERATE, ("DOCS_RS", "1")], "DOCS_RS is set"),
-        (&[GENERATE, ("DOCS_RS", "")], "docs.rs"),
-        (&[GENERATE, ("CARGO_NET_OFFLINE", "true")], "CARGO_NET_OFFLINE is set"),
+    let unknown = |value: &str| {
+        format!("KLING_GENERATE={value} permits nothing, because the known values are 1, fetch and rehearse")
+    };
+    let disabled = "disabled unless KLING_GENERATE=1 is set".to_owned();
+    let table: [(&[(&str, &str)], String); 11] = [
+        (&[], disabled.clone()),
+        (&[("KLING_GENERATE", "")], disabled.clone()),
+        (&[("KLING_GENERATE", "0")], disabled),
+        (&[("KLING_GENERATE", "true")], unknown("true")),
+        (&[("KLING_GENERATE", "1:")], unknown("1:")),
+        (&[("KLING_GENERATE", "fetch")], "KLING_GENERATE=fetch creates no generation".to_owned()),
+        (&[("KLING_GENERATE", "fetch:assets/fox.mp4")], "fetch:assets/fox.mp4 permits nothing else".to_owned()),
+        (&[("KLING_GENERATE", "1:assets/cat.mp4")], "1:assets/cat.mp4 permits nothing else".to_owned()),
+        (&[GENERATE, ("DOCS_RS", "1")], "DOCS_RS is set".to_owned()),
+        (&[("KLING_GENERATE", "rehearse"), ("DOCS_RS", "")], "docs.rs".to_owned()),
+        (&[GENERATE, ("CARGO_NET_OFFLINE", "true")], "CARGO_NET_OFFLINE is set".to_owned()),
     ];
     for (environment, reason) in table {
-        let said = package.run(name, environment);
-        assert!(said.contains(reason), "{environment:?}: {said}");
+        let output = package.run(environment);
+        assert!(output.contains(&reason), "{environment:?}: {output}");
         let command =
-            format!("KLING_GENERATE=1 cargo build --manifest-path {}/Cargo.toml", package.folder.path().display());
-        assert!(said.contains("to pay for 2 generations") && said.contains(&command), "{environment:?}: {said}");
+            format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display());
+        assert!(output.contains("to pay for 2 generations") && output.contains(&command), "{environment:?}: {output}");
     }
-    // Cargo unpacks what it has packed, and builds it: what was paid for there would be lost.
+    // Cargo unpacks what it has packaged, and builds it: a file that was generated there would be lost.
     let manifest = "# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO\n[package]\n";
-    fs::write(package.folder.path().join("Cargo.toml"), manifest).unwrap();
-    let said = package.run(name, &[GENERATE]);
-    assert!(said.contains("a copy that Cargo has made") && !said.contains("KLING_GENERATE=1 cargo"), "{said}");
+    fs::write(package.path("Cargo.toml"), manifest).unwrap();
+    let output = package.run(&[GENERATE]);
+    assert!(output.contains("a copy that Cargo has made") && !output.contains("KLING_GENERATE=1 cargo"), "{output}");
     assert_eq!(package.emulator.connections(), 0);
-    assert!(!package.folder.path().join("assets").exists(), "a build that may not generate writes nothing");
+    assert!(!package.path("assets").exists(), "a build that may not generate writes nothing");
 }
 
 #[test]
-fn what_was_made_is_told_and_then_is_free() {
+fn generated_assets_are_reported_and_then_free() {
     let package = Package::new(Emulator::script([]));
-    let name = "what_was_made_is_told_and_then_is_free";
-    let said = package.run(name, &[GENERATE]);
-    passes(&said);
-    let asset = package.folder.path().join("assets/fox.mp4").display().to_string();
+    let output = package.run(&[GENERATE]);
+    assert_passes(&output);
+    let asset = "assets/fox.mp4";
     for line in [
         "cargo::rerun-if-env-changed=KLING_GENERATE".to_owned(),
+        "cargo::rerun-if-env-changed=KLING_DENY_REHEARSALS".to_owned(),
+        "this run will pay for 2 generations".to_owned(),
         format!("cargo::rerun-if-changed={asset}"),
         format!("cargo::rerun-if-changed={asset}.receipt.jsonl"),
-        format!("cargo::warning={asset} was made for 120000 credits"),
-        format!("{asset}: downloads"),
+        format!("cargo::warning={asset} was generated for 120000 credits"),
+        format!("{asset}: downloading"),
     ] {
-        assert!(said.lines().any(|said| said == line), "{line}\n{said}");
+        assert!(output.lines().any(|printed| printed == line), "{line}\n{output}");
     }
-    assert!(said.contains(&format!("{asset}: created generation ")), "{said}");
-    assert!(!said.contains("canary"), "{said}");
-    assert_eq!(said.matches("rerun-if-env-changed").count(), 1, "{said}");
+    assert!(output.contains(&format!("{asset}: created generation ")), "{output}");
+    assert!(!output.contains("canary"), "{output}");
+    assert_eq!(output.matches("rerun-if-env-changed").count(), 2, "{output}");
 
     let connections = package.emulator.connections();
     for environment in [&[][..], &[GENERATE], &[("DOCS_RS", "1")], &[("CARGO_NET_OFFLINE", "true")]] {
-        let said = package.run(name, environment);
-        passes(&said);
-        assert!(said.contains(&format!("{asset} is a rehearsal, made at {}", package.emulator.base_url())), "{said}");
+        let output = package.run(environment);
+        assert_passes(&output);
+        let warning = "cargo::warning=assets/fox.mp4, assets/owl.mp4 are test clips of an emulator; to replace one, \
+                       restore the real one with its receipt from version control, or delete the receipt, move the file \
+                       away and generate it";
+        assert!(output.lines().any(|line| line == warning), "{output}");
     }
     assert_eq!(package.emulator.connections(), connections);
 }
 
 #[test]
-fn an_asset_that_fails_is_told_once_and_costs_the_other_nothing() {
+fn a_list_limits_the_generation() {
+    let package = Package::new(Emulator::script([]));
+    let output = package.run(&[("KLING_GENERATE", "1:assets/owl.mp4")]);
+    assert!(output.contains("this run will pay for 1 generation\n"), "{output}");
+    assert!(output.contains("assets/fox.mp4 is not current: it has not been generated yet"), "{output}");
+    assert!(output.contains("cargo::warning=assets/owl.mp4 was generated for 120000 credits"), "{output}");
+    assert_eq!(package.emulator.creates().len(), 1);
+    assert_passes(&package.run(&[("KLING_GENERATE", "1:assets/owl.mp4,assets/fox.mp4")]));
+}
+
+#[test]
+fn what_exists_is_fetched_without_paying() {
+    let package = Package::new(Emulator::builder().status([Step::Http(401)]).start());
+    package.run(&[("KLING_GENERATE", "1:assets/fox.mp4")]);
+    let output = package.run(&[("KLING_GENERATE", "fetch")]);
+    assert!(output.contains("this run will resume 1 generation without paying again\n"), "{output}");
+    assert!(output.contains("cargo::warning=assets/fox.mp4 was fetched\n"), "{output}");
+    assert!(output.contains("assets/owl.mp4 is not current: it has not been generated yet"), "{output}");
+    assert_eq!(package.emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_rehearsal_needs_no_server_and_can_be_denied() {
+    let package = Package::new(Emulator::script([]));
+    let rehearse = ("KLING_GENERATE", "rehearse");
+    let output = package.run(&[rehearse, ("CARGO_NET_OFFLINE", "true"), ("AIML_API_KEY", "")]);
+    assert_passes(&output);
+    assert!(output.contains("this run will make 2 test clips\n"), "{output}");
+    assert_passes(&package.run(&[]));
+    let output = package.run(&[("KLING_DENY_REHEARSALS", "1")]);
+    assert!(
+        output.contains(
+            "assets/fox.mp4 is not current: KLING_DENY_REHEARSALS=1 is set, and these are test clips of an emulator: \
+             assets/fox.mp4, assets/owl.mp4; for each, restore"
+        ),
+        "{output}"
+    );
+    assert_passes(&package.run(&[("KLING_DENY_REHEARSALS", "0")]));
+    assert_eq!(package.emulator.connections(), 0);
+}
+
+#[test]
+fn an_asset_that_fails_is_reported_once_and_fails_alone() {
     let failing = Emulator::builder().status([]).status_of(0, [Step::failed("moderated")]).start();
     let package = Package::new(failing);
-    let name = "an_asset_that_fails_is_told_once_and_costs_the_other_nothing";
-    let said = package.run(name, &[GENERATE]);
-    assert!(said.contains("Err(cannot make 1 of the assets:\n"), "{said}");
-    assert_eq!(said.matches("moderated").count(), 1, "{said}");
-    assert_eq!(said.matches(" was made for ").count(), 1, "{said}");
-    let said = package.run(name, &[]);
-    assert!(said.contains("to pay for 1 generation,"), "{said}");
-    passes(&package.run(name, &[GENERATE]));
+    let output = package.run(&[GENERATE]);
+    assert!(output.contains("Err(1 asset could not be made:\n"), "{output}");
+    assert_eq!(output.matches("moderated").count(), 1, "{output}");
+    assert_eq!(output.matches(" was generated for ").count(), 1, "{output}");
+    let output = package.run(&[]);
+    assert!(output.contains("to pay for 1 generation, set"), "{output}");
+    assert!(output.contains("it has not been generated yet; the last attempt was not charged: "), "{output}");
+    assert!(output.contains("moderated"), "{output}");
+    assert_passes(&package.run(&[GENERATE]));
     assert_eq!(package.emulator.creates().len(), 3);
 }
 
-/// A copy of the example that can be built anywhere.
-fn copy_of_the_example(folder: &Path) {
-    let library = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = library.join("examples/build_asset");
-    fs::create_dir_all(folder.join("src")).unwrap();
-    fs::create_dir_all(folder.join("assets")).unwrap();
-    for file in ["build.rs", "Cargo.lock", "src/main.rs", "assets/campfire.mp4", "assets/campfire.mp4.receipt.jsonl"] {
-        fs::copy(example.join(file), folder.join(file)).unwrap();
+/// The body of a process whose output nobody reads.
+#[test]
+fn child_without_readers() {
+    const DIRECTORY: &str = "KLING_TEST_CLOSED_PIPES";
+    if env::var_os(DIRECTORY).is_none() {
+        return;
     }
-    let manifest = fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    // A package that is packed names a version of what it depends on; here, the version of this clone.
-    let manifest = manifest.replace(r#"{ path = "../.." }"#, "\"0.1\"");
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    let patch = format!("[patch.crates-io]\nkling = {{ path = {:?} }}\n", library.to_str().unwrap());
-    fs::create_dir_all(folder.join(".cargo")).unwrap();
-    fs::write(folder.join(".cargo/config.toml"), patch).unwrap();
+    // The pipes are closed before this line arrives.
+    io::stdin().read_line(&mut String::new()).unwrap();
+    // Until another child that was just forked has closed its copies.
+    while writeln!(io::stderr(), "nobody reads this").is_ok() {
+        thread::sleep(millis(1));
+    }
+    process::exit(i32::from(build_script(Package::assets()).is_err()));
 }
 
-fn cargo(folder: &Path, target: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", folder.join(target));
-    for variable in ["KLING_GENERATE", "AIML_API_KEY", "AIML_API_BASE", "DOCS_RS", "CARGO_NET_OFFLINE", "CI"] {
-        command.env_remove(variable);
+#[test]
+#[cfg(unix)]
+fn closed_pipes_lose_no_id_and_stop_no_asset() {
+    let package = Package::new(Emulator::script([]));
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child_without_readers", "--nocapture"])
+        .env("KLING_TEST_CLOSED_PIPES", "1")
+        .env("CARGO_MANIFEST_DIR", package.folder.path())
+        .env("AIML_API_KEY", "canary-3f9a51c0")
+        .env("AIML_API_BASE", package.emulator.base_url())
+        .env("KLING_GENERATE", "1")
+        .env_remove("DOCS_RS")
+        .env_remove("CARGO_NET_OFFLINE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The test harness writes, too, and fails if it cannot.
+    let mut started = [0; 16];
+    child.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(package.emulator.creates().len(), 2);
+    for asset in Package::assets() {
+        let asset = Asset::new(package.path(asset.path().to_str().unwrap()), VideoRequest::new("any"));
+        assert_eq!(events(&asset), ["requested", "created", "completed"]);
     }
-    command
+    assert_passes(&package.run(&[]));
 }
 
+/// A copy of the example, which can be built anywhere, and a server for it.
+struct Example {
+    folder: TempDir,
+    emulator: Emulator,
+}
+
+impl Example {
+    fn copy() -> Self {
+        let example = Example { folder: tempfile::tempdir().unwrap(), emulator: Emulator::start() };
+        let library = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let original = library.join("examples/build_asset");
+        for folder in ["src", "assets", ".cargo"] {
+            fs::create_dir_all(example.path(folder)).unwrap();
+        }
+        for file in
+            ["build.rs", "Cargo.lock", "src/main.rs", "assets/campfire.mp4", "assets/campfire.mp4.receipt.jsonl"]
+        {
+            fs::copy(original.join(file), example.path(file)).unwrap();
+        }
+        let manifest = fs::read_to_string(original.join("Cargo.toml")).unwrap();
+        // A packaged package depends on a version; here, it is that of this checkout.
+        fs::write(example.path("Cargo.toml"), manifest.replace(r#"{ path = "../.." }"#, "\"0.1\"")).unwrap();
+        let patch = format!("[patch.crates-io]\nkling = {{ path = {:?} }}\n", library.to_str().unwrap());
+        fs::write(example.path(".cargo/config.toml"), patch).unwrap();
+        example
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Replaces text in a file, and returns the text that it had before.
+    #[track_caller]
+    fn edit(&self, file: &str, from: &str, to: &str) -> String {
+        let before = fs::read_to_string(self.path(file)).unwrap();
+        let after = before.replace(from, to);
+        assert_ne!(before, after);
+        fs::write(self.path(file), after).unwrap();
+        before
+    }
+
+    fn cargo(&self, target: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(arguments).current_dir(&self.folder).env("CARGO_TARGET_DIR", self.path(target));
+        for variable in ["KLING_GENERATE", "AIML_API_KEY", "AIML_API_BASE", "DOCS_RS", "CARGO_NET_OFFLINE", "CI"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Returns a command that may generate.
+    fn generate(&self, target: &str, arguments: &[&str]) -> Command {
+        let mut command = self.cargo(target, arguments);
+        command
+            .env("KLING_GENERATE", "1")
+            .env("AIML_API_KEY", "canary-3f9a51c0")
+            .env("AIML_API_BASE", self.emulator.base_url());
+        command
+    }
+}
+
+/// Runs a command that must succeed, and returns its output.
 #[track_caller]
-fn builds(mut command: Command) -> String {
+fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     text
 }
 
+/// Runs a command that must fail, and returns its error output.
 #[track_caller]
-fn stops(mut command: Command) -> String {
+fn fail(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -160,81 +308,65 @@ fn stops(mut command: Command) -> String {
 
 #[test]
 #[ignore = "runs a dozen real cargo builds, which takes minutes"]
-fn cargo_builds_pay_once_and_only_when_they_are_told_to() {
-    let emulator = Emulator::start();
-    let folder = tempfile::tempdir().unwrap();
-    let example = folder.path();
-    copy_of_the_example(example);
-    let generate = |target: &str, arguments: &[&str]| {
-        let mut command = cargo(example, target, arguments);
-        command
-            .env("KLING_GENERATE", "1")
-            .env("AIML_API_KEY", "canary-3f9a51c0")
-            .env("AIML_API_BASE", emulator.base_url());
-        command
-    };
+fn cargo_builds_pay_once_and_only_if_permitted() {
+    let example = Example::copy();
+    current_assets_are_free(&example);
+    let script = changed_requests_are_paid_for_once(&example);
 
-    // Current: free with any profile and target, offline, on docs.rs, in a package.
-    let host = builds(cargo(example, "target", &["--version", "--verbose"]));
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
-    builds(cargo(example, "target", &["build", "--offline"]));
-    builds(cargo(example, "target", &["build", "--offline", "--release"]));
-    builds(cargo(example, "target", &["build", "--offline", "--target", &host]));
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true"), ("KLING_GENERATE", "1")] {
-        let mut command = cargo(example, "target", &["build", "--offline"]);
-        command.env(variable, value);
-        builds(command);
-    }
-    builds(cargo(example, "target", &["clean"]));
-    builds(cargo(example, "target", &["run", "--offline"]));
-    assert_eq!(emulator.connections(), 0);
-
-    // Changed: the build stops, and says what changed and what would pay for it.
-    let script = fs::read_to_string(example.join("build.rs")).unwrap();
-    fs::write(example.join("build.rs"), script.replace("campfire at night", "bonfire at night")).unwrap();
-    let complaint = stops(cargo(example, "target", &["build", "--offline"]));
-    assert!(
-        complaint.contains(r#"prompt: "A campfire at night, seamless loop" → "A bonfire at night, seamless loop""#)
-    );
-    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true")] {
-        let mut command = generate("target", &["build", "--offline"]);
-        command.env(variable, value);
-        stops(command);
-    }
-    assert_eq!(emulator.connections(), 0);
-
-    // Four builds at once, each with a target folder of its own.
-    let targets = ["target", "target-1", "target-2", "target-3"];
-    let children: Vec<Child> = targets
-        .map(|target| {
-            generate(target, &["build", "--offline"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
-        })
-        .into();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
-    assert_eq!(emulator.creates().len(), 1);
-    builds(cargo(example, "target", &["build", "--offline"]));
-
-    // The steps of a long wait are seen while they happen.
-    let said =
+    // The steps of a long wait are printed as they happen.
+    let has_step =
         |output: &str, step: &str| output.lines().any(|line| line.contains("campfire.mp4: ") && line.ends_with(step));
-    fs::write(example.join("build.rs"), script.replace("campfire at night", "campfire at dawn")).unwrap();
-    let output = builds(generate("target", &["build", "--offline", "-vv"]));
-    assert!(said(&output, ": queued") && said(&output, ": downloads"), "{output}");
-    assert_eq!(emulator.creates().len(), 2);
+    fs::write(example.path("build.rs"), script.replace("campfire at night", "campfire at dawn")).unwrap();
+    let output = succeed(&mut example.generate("target", &["build", "--offline", "-vv"]));
+    assert!(has_step(&output, ": queued") && has_step(&output, ": downloading"), "{output}");
+    assert_eq!(example.emulator.creates().len(), 2);
 
-    // Packed with its asset, it builds; without the receipt it stops, and pays for nothing.
-    builds(generate("target", &["package", "--offline", "--allow-dirty"]));
-    let manifest = fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    let without = manifest.replace("\"/assets\"", "\"/assets/*.mp4\"");
-    assert_ne!(manifest, without);
-    fs::write(example.join("Cargo.toml"), without).unwrap();
-    let complaint = stops(generate("target", &["package", "--offline", "--allow-dirty"]));
-    assert!(complaint.contains("a copy that Cargo has made"), "{complaint}");
-    assert_eq!(emulator.creates().len(), 2);
+    // Packaged with its asset, it builds; without the receipt, it stops and pays for nothing.
+    succeed(&mut example.generate("target", &["package", "--offline", "--allow-dirty"]));
+    example.edit("Cargo.toml", "\"/assets\"", "\"/assets/*.mp4\"");
+    let stderr = fail(&mut example.generate("target", &["package", "--offline", "--allow-dirty"]));
+    assert!(stderr.contains("a copy that Cargo has made"), "{stderr}");
+    assert_eq!(example.emulator.creates().len(), 2);
 
     // The key is in none of Cargo's files.
-    let found = Command::new("grep").args(["-r", "-l", "canary-3f9a51c0", "."]).current_dir(example).output().unwrap();
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-r", "-l", "canary-3f9a51c0", "."]).current_dir(&example.folder).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+/// Builds with any profile and target, offline and on docs.rs.
+fn current_assets_are_free(example: &Example) {
+    let host = succeed(&mut example.cargo("target", &["--version", "--verbose"]));
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
+    succeed(&mut example.cargo("target", &["build", "--offline"]));
+    succeed(&mut example.cargo("target", &["build", "--offline", "--release"]));
+    succeed(&mut example.cargo("target", &["build", "--offline", "--target", &host]));
+    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true"), ("KLING_GENERATE", "1")] {
+        succeed(example.cargo("target", &["build", "--offline"]).env(variable, value));
+    }
+    succeed(&mut example.cargo("target", &["clean"]));
+    succeed(&mut example.cargo("target", &["run", "--offline"]));
+    assert_eq!(example.emulator.connections(), 0);
+}
+
+/// Stops where nothing may be generated, and pays once in four builds. Returns the original build script.
+fn changed_requests_are_paid_for_once(example: &Example) -> String {
+    let script = example.edit("build.rs", "campfire at night", "bonfire at night");
+    let stderr = fail(&mut example.cargo("target", &["build", "--offline"]));
+    assert!(stderr.contains(r#"prompt: "A campfire at night, seamless loop" → "A bonfire at night, seamless loop""#));
+    for (variable, value) in [("DOCS_RS", "1"), ("CARGO_NET_OFFLINE", "true")] {
+        fail(example.generate("target", &["build", "--offline"]).env(variable, value));
+    }
+    assert_eq!(example.emulator.connections(), 0);
+
+    let targets = ["target", "target-1", "target-2", "target-3"];
+    let build = |target| {
+        example.generate(target, &["build", "--offline"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    };
+    for mut child in targets.map(build) {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(example.emulator.creates().len(), 1);
+    succeed(&mut example.cargo("target", &["build", "--offline"]));
+    script
 }

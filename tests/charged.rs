@@ -4,7 +4,7 @@ mod support;
 
 use kling::emulator::{Emulator, EmulatorBuilder, Step};
 use kling::{Asset, Charged, Client, Error, Poll, asset};
-use support::{closed_port, fox, millis};
+use support::{closed_address, fox, millis};
 
 fn client(emulator: &Emulator) -> Client {
     let poll = Poll { interval: millis(1), max_wait: millis(50) };
@@ -34,7 +34,7 @@ fn create_requests_are_charged_only_if_they_may_have_been_accepted() {
     }
     let emulator = Emulator::start();
     assert_charged(&client(&emulator).generate(&fox().cfg_scale(2.0)).unwrap_err(), Charged::No);
-    let base_url = format!("http://127.0.0.1:{}", closed_port());
+    let base_url = format!("http://{}", closed_address());
     let nowhere = emulator.client_builder().base_url(base_url).build().unwrap();
     assert_charged(&nowhere.generate(&fox()).unwrap_err(), Charged::No);
     assert_charged(&Client::new("").unwrap_err(), Charged::No);

@@ -27,12 +27,15 @@ use End::{NoResponse, NotAVideo, Saved, Status};
 const ETAG: &str = "ETag: \"a\"\r\n";
 const UNPROVEN: &str = "it ends after 12000 bytes, and nothing shows that this is its end";
 
+/// Returns the response to a request, given the file and the head of the request.
+type Respond = Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>;
+
 /// One situation: the file, the `file_size` that the service reports, and the response of the file's server.
 struct Case {
     name: &'static str,
     file: Vec<u8>,
     file_size: Option<u64>,
-    response: Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>,
+    response: Respond,
     end: End,
 }
 
@@ -300,6 +303,6 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
 fn no_encoding_is_accepted() {
     let server = FileServer::always(framed("200 OK", "", &file()));
     let (_emulator, client, video) = server.video(None, 60_000);
-    client.open(&video).unwrap();
+    let _ = client.open(&video).unwrap();
     assert_eq!(header(&server.requests()[0], "accept-encoding"), Some("identity"));
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use kling::emulator::{Emulator, EmulatorBuilder, Step};
 use kling::{Client, Error, Poll, Video};
 use support::file_server::{FileServer, file, framed, header, response};
-use support::{RawServer, cause, closed_port, fox, millis};
+use support::{RawServer, cause, closed_address, fox, millis};
 
 use Step::{Completed, Generating, Http, Queued};
 
@@ -40,12 +40,12 @@ fn read(client: &Client, video: &Video) -> Result<u64, Error> {
 fn a_file_server_that_is_away_is_waited_for() {
     let emulator = emulator(vec![], vec![]);
     let (client, mut video) = video(&emulator, 60_000);
-    let port = closed_port();
-    video.url = format!("http://127.0.0.1:{port}/output.mp4");
+    let address = closed_address();
+    video.url = format!("http://{address}/output.mp4");
     let server = thread::spawn(move || {
         // Long enough for some attempts that are refused.
         thread::sleep(millis(100));
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is still free");
+        let listener = TcpListener::bind(address).expect("the address is still free");
         let (mut stream, _) = listener.accept().expect("an attempt");
         support::respond(&mut stream, &framed("200 OK", "", &file()));
     });
@@ -57,7 +57,7 @@ fn a_file_server_that_is_away_is_waited_for() {
 fn a_file_server_that_stays_away_is_given_up() {
     let emulator = emulator(vec![], vec![]);
     let (client, mut video) = video(&emulator, 50);
-    video.url = format!("http://127.0.0.1:{}/output.mp4", closed_port());
+    video.url = format!("http://{}/output.mp4", closed_address());
     let error = read(&client, &video).unwrap_err();
     assert_eq!(error.generation_id(), Some(&video.id));
     assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
@@ -190,6 +190,7 @@ fn a_poll_that_is_missed_while_a_url_is_renewed_is_retried() {
 }
 
 #[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
 fn a_remote_service_cannot_point_to_loopback() {
     let emulator = emulator(vec![], vec![]);
     let (_, mut video) = video(&emulator, 0);
@@ -219,7 +220,7 @@ fn the_file_server_never_receives_the_key_and_no_error_shows_a_signature() {
     let error = client.open(&video).unwrap_err();
     for head in [server.requests(), gone.requests()].concat() {
         assert_eq!(header(&head, "authorization"), None);
-        assert!(!head.contains("rehearsal-key"), "{head}");
+        assert!(!head.contains("offline-key"), "{head}");
     }
     assert!(!gone.requests().is_empty());
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");

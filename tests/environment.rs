@@ -2,12 +2,14 @@
 
 mod support;
 
-use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{env, thread};
 
 use kling::emulator::Emulator;
 use kling::{Client, Error};
-use support::{RawServer, fox, in_child_process, respond};
+use support::{RawServer, fox, in_child_process, millis, respond};
 
 #[test]
 fn a_missing_key_is_an_error() {
@@ -28,7 +30,7 @@ fn the_first_names_are_preferred_and_the_path_of_the_base_is_ignored() {
         ("AIMLAPI_API_BASE", "http://127.0.0.1:9"),
     ];
     in_child_process(&environment, &env::temp_dir(), || {
-        Client::from_env().unwrap().create(&fox()).unwrap();
+        let _ = Client::from_env().unwrap().create(&fox()).unwrap();
     });
     let create = emulator.creates().pop().expect("the child sent a create request");
     assert_eq!(create.header("authorization"), Some("Bearer first-key"));
@@ -46,7 +48,7 @@ fn the_second_names_are_used_if_the_first_are_empty() {
         ("AIMLAPI_API_BASE", base.as_str()),
     ];
     in_child_process(&environment, &env::temp_dir(), || {
-        Client::from_env().unwrap().create(&fox()).unwrap();
+        let _ = Client::from_env().unwrap().create(&fox()).unwrap();
     });
     assert_eq!(emulator.creates()[0].header("authorization"), Some("Bearer second-key"));
 }
@@ -77,6 +79,8 @@ fn a_proxy_variable_that_cannot_be_read_is_named_and_its_password_is_not_printed
         in_child_process(&environment, &env::temp_dir(), || {
             let variable = env::var("KLING_TEST_VARIABLE").unwrap();
             let error = Client::new("a-key").unwrap_err();
+            // On Windows, the names of variables ignore case.
+            let variable = if cfg!(windows) { variable.to_uppercase() } else { variable };
             assert!(error.to_string().starts_with(&format!("invalid {variable}: ")), "{error}");
             assert!(!format!("{error:?}").contains("canary"), "{error:?}");
         });
@@ -113,4 +117,27 @@ fn create_requests_that_a_proxy_refuses_are_not_sent() {
         assert!(format!("{error:?}").contains("403"), "{error:?}");
     });
     proxy.assert_connections(3, "three attempts");
+}
+
+#[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn a_proxy_that_responds_byte_by_byte_does_not_hold_up_a_request() {
+    let proxy = RawServer::start(|mut stream| {
+        // Each byte arrives within the time limit of a read, and the header never ends.
+        for byte in b"HTTP/1.1 200 OK\r\nX: ".iter().chain(std::iter::repeat(&b'x')) {
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+            thread::sleep(millis(5));
+        }
+    });
+    let address = format!("http://127.0.0.1:{}", proxy.port);
+    in_child_process(&[("HTTPS_PROXY", &address)], &env::temp_dir(), || {
+        let emulator = Emulator::builder().client_timeout(millis(100)).start();
+        let client = emulator.client_builder().base_url("https://kling.invalid").build().unwrap();
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || drop(send.send(client.create(&fox()))));
+        let error = receive.recv_timeout(Duration::from_secs(60)).expect("the request ends").unwrap_err();
+        assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+    });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kling::emulator::{Emulator, Step};
 use kling::{Client, Error, Poll, VideoRequest};
-use support::{RawServer, accepted, cause, closed_port, fox, millis, only_id, timeout_for};
+use support::{RawServer, accepted, cause, closed_address, fox, millis, only_id, timeout_for};
 
 use Step::{
     Close, Completed, Html, Http, Queued, Reset, ResetAfter, ResetUnread, Stall, StallAfter, Throttle, Truncate,
@@ -131,7 +131,7 @@ fn create_requests_that_cannot_connect_are_not_sent_in_three_attempts() {
     let silent = RawServer::silent();
     let hangs_up = RawServer::start(drop);
     let table = [
-        ("refused", format!("http://127.0.0.1:{}", closed_port()), None),
+        ("refused", format!("http://{}", closed_address()), None),
         ("name not found", "https://kling.invalid".to_owned(), None),
         ("no TLS handshake until the timeout", format!("https://127.0.0.1:{}", silent.port), Some(&silent)),
         ("end of stream in the handshake", format!("https://127.0.0.1:{}", hangs_up.port), Some(&hangs_up)),
@@ -254,7 +254,7 @@ fn polls_that_cannot_connect_are_missed_until_the_deadline() {
     let emulator = Emulator::builder().client_timeout(millis(50)).start();
     let silent = RawServer::silent();
     let table = [
-        ("refused", format!("http://127.0.0.1:{}", closed_port())),
+        ("refused", format!("http://{}", closed_address())),
         ("name not found", "https://kling.invalid".to_owned()),
         ("no TLS handshake until the timeout", format!("https://127.0.0.1:{}", silent.port)),
     ];

@@ -6,7 +6,7 @@ use std::io;
 
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
-use support::{closed_port, fox, printed};
+use support::{closed_address, fox, millis, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
 const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -26,7 +26,7 @@ fn create_error(step: Step) -> Error {
 
 #[test]
 fn refusals_name_the_request_the_reason_and_what_to_check() {
-    let reason = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-rehearsal000)";
+    let reason = "Refused by the script (request id 5b0e8f5c-0000-4000-8000-000000000001)";
     let credit = "check the account's credit and the API key's permissions";
     for (step, expected) in [
         (Step::Http(400), format!("400: {reason}")),
@@ -41,6 +41,7 @@ fn refusals_name_the_request_the_reason_and_what_to_check() {
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn unknown_outcomes_name_the_id_to_look_up() {
     let unknown = "the create request with client request id kling-RANDOM may have been accepted and charged; \
                    before sending it again, look this id up in the service's logs, which go back 7 days";
@@ -52,11 +53,11 @@ fn unknown_outcomes_name_the_id_to_look_up() {
             Step::Truncate(10),
             "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
-        (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: it has no usable id"),
+        (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: the id is missing or invalid"),
         (
             Step::body("<p>"),
             "unexpected response with status 200: <p>\n  \
-             caused by: it is not the JSON that was expected (line 1, column 1)",
+             caused by: unexpected JSON at line 1, column 1",
         ),
     ] {
         assert_prints(&create_error(step), &format!("{unknown}\n  caused by: {POST}: {causes}"));
@@ -64,9 +65,10 @@ fn unknown_outcomes_name_the_id_to_look_up() {
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn requests_that_were_not_sent_are_reported_as_not_charged() {
     let emulator = Emulator::start();
-    let base_url = format!("http://127.0.0.1:{}", closed_port());
+    let base_url = format!("http://{}", closed_address());
     let client = emulator.client_builder().base_url(base_url).build().unwrap();
     let expected = "was not sent, so nothing was charged; check the connection and try again\n  \
                     caused by: Connection refused (os error N)";
@@ -81,7 +83,7 @@ fn unfinished_waits_name_the_id_to_resume() {
             Step::Http(401),
             format!(
                 "the service refused {GET} with status 401: Refused by the script (request id \
-                 5b0e8f5c-0000-4000-8000-rehearsal000); check the API key in AIML_API_KEY"
+                 5b0e8f5c-0000-4000-8000-000000000001); check the API key in AIML_API_KEY"
             ),
         ),
         (
@@ -95,7 +97,7 @@ fn unfinished_waits_name_the_id_to_resume() {
             Step::body(r#"{"status":"completed"}"#),
             format!(
                 "{GET}: unexpected response with status 200: {{\"status\":\"completed\"}}\n  \
-                 caused by: it says completed, but has no URL of the video"
+                 caused by: status is completed, but the video URL is missing"
             ),
         ),
     ] {
@@ -126,7 +128,9 @@ fn exceeded_deadlines_report_the_last_status_and_the_last_failure() {
 
 fn video_with_file(steps: Vec<Step>) -> (Emulator, Client, Video) {
     let emulator = Emulator::builder().status([]).file(steps).start();
-    let client = emulator.client();
+    // How long a download waits for the file's server.
+    let poll = Poll { max_wait: millis(50), ..Poll::default() };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
     let video = client.generate(&fox()).unwrap();
     (emulator, client, video)
 }
@@ -150,13 +154,14 @@ fn failed_downloads_name_the_id_to_resume() {
             format!("GET {FILE}: no response\n  caused by: too many redirects (limit 5)"),
         ),
     ] {
-        let (_emulator, client, video) = video_with_file(vec![step; 99]);
+        let (_emulator, client, video) = video_with_file(vec![step; 999]);
         let error = client.download(&video, folder.path().join("fox.mp4")).unwrap_err();
         assert_prints(&error, &format!("{UNFINISHED}\n  caused by: {causes}"));
     }
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn unusable_paths_and_urls_are_named() {
     let (_emulator, client, mut video) = video_with_file(vec![]);
     for (path, causes) in [

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kling::emulator::{Emulator, Step};
-use kling::{Error, GenerationId, Poll, Status};
-use support::{RawServer, cause, fox, millis, say};
+use kling::{Error, GenerationId, Poll, Status, Update};
+use support::{RawServer, cause, fox, millis, respond};
 
 fn ids(count: usize) -> Vec<GenerationId> {
     (0..count).map(|n| format!("{n}:a-model").parse().unwrap()).collect()
@@ -51,7 +51,7 @@ fn polls(statuses: &'static [u16]) -> RawServer {
         let body = if status == 200 { r#"{"status":"generating"}"# } else { "" };
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-        say(&mut stream, (head + body).as_bytes());
+        respond(&mut stream, (head + body).as_bytes());
     })
 }
 
@@ -69,10 +69,29 @@ fn a_404_between_good_polls_does_not_end_the_wait() {
     assert!(matches!(cause(error), Error::DeadlineExceeded { .. }), "{error:?}");
 }
 
+#[test]
+fn a_loop_over_ticks_can_stop_between_polls() {
+    let emulator = Emulator::script(vec![Step::Http(503); 9]);
+    // The next poll is due in an hour.
+    let poll = Poll { interval: millis(3_600_000), max_wait: millis(36_000_000) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
+    let id = client.create(&fox()).unwrap();
+    let mut events = client.watch(&id).updates().tick(millis(1));
+    assert!(matches!(
+        events.next(),
+        Some(Some(Update::Missed(Error::Refused { status: 503, .. } | Error::UnexpectedResponse { status: 503, .. })))
+    ));
+    for _ in 0..3 {
+        assert!(matches!(events.next(), Some(None)));
+    }
+    assert_eq!(emulator.polls().len(), 1);
+}
+
 /// A stack that no address space has room for, so that no thread can be started.
 const NO_THREADS: &str = "35184372088832";
 
 #[test]
+#[cfg_attr(not(unix), ignore = "the test harness itself needs a thread there")]
 fn without_threads_nothing_is_lost_and_nothing_panics() {
     // The emulator runs in this process, and the client in another one, which cannot start a thread.
     const CHILD: &str = "KLING_TEST_WITHOUT_THREADS";

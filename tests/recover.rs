@@ -37,7 +37,7 @@ fn a_recent_failed_entry_does_not_prove_that_nothing_was_charged() {
     // A gateway may have sent the request on, and that entry appears when its generation has finished.
     let emulator = Emulator::script([Step::failed("moderated")]);
     let client = emulator.client();
-    client.create(&fox().client_request_id("fox-1")).unwrap();
+    let _ = client.create(&fox().client_request_id("fox-1")).unwrap();
     assert_eq!(client.recover("fox-1").unwrap(), NotListed);
 }
 
@@ -47,7 +47,7 @@ fn the_logs_are_read_to_the_last_page() {
     let client = emulator.client();
     let first = client.create(&fox().client_request_id("fox-0")).unwrap();
     for n in 1..=250 {
-        client.create(&fox().client_request_id(format!("fox-{n}"))).unwrap();
+        let _ = client.create(&fox().client_request_id(format!("fox-{n}"))).unwrap();
     }
     assert_eq!(client.recover("fox-0").unwrap(), Found(first));
     assert_eq!(client.recover("fox-251").unwrap(), NotListed);

@@ -1,4 +1,4 @@
-//! The campfire is generated once, on purpose; every other build finds it beside its receipt.
+//! Checks that the campfire is current. `KLING_GENERATE=1` permits to generate it; no other build costs anything.
 
 use kling::{Asset, Seconds, VideoRequest};
 

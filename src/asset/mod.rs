@@ -1,275 +1,128 @@
 //! A generated file that is paid for at most once, by whoever needs it first.
 //!
-//! Beside the file lies its receipt, `campfire.mp4.receipt.jsonl`, which is written before each step: commit both, and
-//! nobody pays again. In a build script, [`build_script`](crate::build_script()) is what you want; elsewhere,
-//! [`ensure`].
+//! The receipt is a file beside the asset, such as `campfire.mp4.receipt.jsonl`. It records each step before the step is
+//! taken. Commit both files, and nobody pays again. In a build script, use [`build_script`](crate::build_script());
+//! elsewhere, use [`ensure`].
 //!
 //! # Example
 //!
 //! ```
-//! # let emulator = kling::emulator::Emulator::start();
-//! # let folder = tempfile::tempdir().unwrap();
-//! # let path = folder.path().join("campfire.mp4");
+//! use kling::emulator::Emulator;
 //! use kling::{Asset, VideoRequest, asset};
 //!
+//! let emulator = Emulator::start();
+//! let path = std::env::temp_dir().join(format!("campfire-{}.mp4", std::process::id()));
 //! let campfire = Asset::new(&path, VideoRequest::new("A campfire, seamless loop"));
 //! assert_eq!(campfire.state()?, asset::State::Missing);
 //!
-//! // With a key: Client::from_env. It is called only if there is something to make.
+//! // With an API key: `Client::from_env`. Called only if something is to be generated.
 //! asset::ensure([&campfire], || Ok(emulator.client()))?;
-//! assert_eq!(campfire.state()?, asset::State::Current);
+//! assert!(campfire.state()?.is_current());
 //!
-//! asset::ensure([&campfire], || panic!("nothing is left to do"))?;
+//! asset::ensure([&campfire], || panic!("the asset is current"))?;
 //! assert_eq!(emulator.creates().len(), 1);
+//! # std::fs::remove_file(campfire.receipt_path()).unwrap();
+//! # std::fs::remove_file(path).unwrap();
 //! # Ok::<(), kling::Error>(())
 //! ```
+//!
+//! # Receipts
+//!
+//! A receipt is a text file with one event per line. Each event names its attempt by the client request id, so receipts
+//! of two branches can be merged by keeping the lines of both. In `.gitattributes`:
+//!
+//! ```text
+//! *.receipt.jsonl merge=union -text
+//! *.mp4 filter=lfs diff=lfs merge=lfs -text
+//! ```
+//!
+//! The second line is for repositories that use Git LFS. The pointer file of a video that was not downloaded is no video:
+//! the asset is not current until `git lfs pull` has run.
+//!
+//! A file is current if the receipt says that it was generated from the same request, and it has the recorded length,
+//! which no later video for another request has.
+//!
+//! To give up a generation and pay for another one, delete the receipt, and move the file away. Nothing else makes
+//! [`ensure`] pay twice for a request.
+//!
+//! # Files
+//!
+//! No video that was paid for is deleted. When another video takes its place, it is renamed to `campfire.1a2b3c4d.mp4`,
+//! after its generation's id, and its lines stay in the receipt. If its request is wanted again, it is put back without
+//! any request. Whether to commit or to delete it is up to you.
+//!
+//! A file is replaced only if it is a test clip of another emulator, or no complete MP4 file. These stay, and the asset
+//! fails with a message instead:
+//!
+//! - A file without a receipt.
+//! - A complete video of another length than the receipt records, because somebody may have edited it.
+//! - A video that was paid for, if the client is that of an emulator: a rehearsal replaces rehearsals only.
+//!
+//! # Names
+//!
+//! If an asset is missing, and a receipt in its directory, or beside another asset of the call, records a video for the
+//! same request, the asset was probably renamed. It is not paid for again: the error says which files to rename. Two
+//! assets of one call may have the same request; each gets a video of its own.
 
+mod advice;
+mod attempt;
 pub(crate) mod build_script;
+mod cargo;
+mod ensure;
+mod event;
+mod job;
+mod journal;
+mod kept;
+mod mode;
+mod nearby;
+mod origin;
+mod paths;
 mod receipt;
-mod record;
-mod work;
+mod state;
+mod survey;
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
-use self::record::{Record, Stage};
-use self::work::Made;
-use crate::charged::Charged;
+pub use self::ensure::{Ensure, EnsureUpdates};
+pub use self::origin::Origin;
+pub use self::state::{Asset, Difference, State};
 use crate::client::Client;
-use crate::error::{Error, Result};
-use crate::generation::GenerationId;
-use crate::request::VideoRequest;
+use crate::error::Result;
 
-/// A file, and the request for the video that it holds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asset {
-    path: PathBuf,
-    request: VideoRequest,
-}
-
-/// What there is of an [`Asset`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum State {
-    /// The receipt says that the file was generated from this request, and it has the length that it says.
-    Current,
-    /// Nothing was generated, or what was tried was refused or has failed, which costs nothing.
-    Missing,
-    /// A file is there, and its receipt is not, or does not say what it was made from. It is never overwritten.
-    Untracked,
-    /// The file was generated from another request.
-    Stale {
-        /// What differs, by the names of the fields.
-        differences: Vec<Difference>,
-    },
-    /// The generation exists, and its video is not here; a file that is there is not it, and will be replaced.
-    InProgress {
-        /// The generation to go on with.
-        id: GenerationId,
-    },
-    /// A create was on its way, and nobody knows whether it was accepted.
-    Unknown {
-        /// The id that it was sent under; `None` if the receipt is torn.
-        client_request_id: Option<String>,
-    },
-}
-
-/// A field of a request that differs from the one of the receipt. `Display` is a line.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Difference {
-    /// The field, as the service calls it.
-    pub field: String,
-    /// What the file was generated from, as JSON; `None` if the field was not set.
-    pub was: Option<Value>,
-    /// What is wanted; `None` if the field is not set.
-    pub wanted: Option<Value>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &Option<Value>| value.as_ref().map_or("not set".to_owned(), Value::to_string);
-        let (was, wanted) = (text(&self.was), text(&self.wanted));
-        let same = was.chars().zip(wanted.chars()).take_while(|(was, wanted)| was == wanted).count();
-        write!(f, "{}: {} → {}", self.field, around(&was, same), around(&wanted, same))
-    }
-}
-
-/// A line's worth of a text around the place where it differs.
-fn around(text: &str, place: usize) -> String {
-    const LENGTH: usize = 60;
-    const BEFORE: usize = 20;
-    let length = text.chars().count();
-    let start = place.saturating_sub(BEFORE).min(length.saturating_sub(LENGTH));
-    let cut: String = text.chars().skip(start).take(LENGTH).collect();
-    let (before, after) = (if start > 0 { "…" } else { "" }, if start + LENGTH < length { "…" } else { "" });
-    format!("{before}{cut}{after}")
-}
-
-impl Asset {
-    /// The file at this path, generated from this request. A relative path starts at the current folder; in
-    /// [`build_script`](crate::build_script()), at the package's.
-    ///
-    /// A client request id of the request is not used: each create has one of its own, by which it can be looked up.
-    pub fn new(path: impl Into<PathBuf>, request: VideoRequest) -> Self {
-        Asset { path: path.into(), request: request.without_client_request_id() }
-    }
-
-    /// The place of the file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The place of its receipt: the path of the file, and `.receipt.jsonl`.
-    pub fn receipt_path(&self) -> PathBuf {
-        receipt::path_of(&self.path)
-    }
-
-    /// What there is of the asset. It looks at the receipt and at the length of the file, and changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the receipt cannot be read, or is not one; [`Error::InvalidRequest`] if the request is nested
-    /// too deeply to be kept.
-    pub fn state(&self) -> Result<State> {
-        self.state_of(&receipt::peek(&self.receipt_path())?, &self.wanted()?)
-    }
-
-    /// The request as a receipt has it.
-    fn wanted(&self) -> Result<Value> {
-        record::body(&self.request).map_err(work::unkeepable)
-    }
-
-    fn state_of(&self, record: &Record, wanted: &Value) -> Result<State> {
-        let length = self.length().map_err(Error::io("look at", &self.path))?;
-        if record.torn {
-            return Ok(State::Unknown { client_request_id: None });
-        }
-        let Some(place) = record.entry_for(wanted) else {
-            let other = record.entries.iter().rev().find(|entry| !matches!(entry.stage, Stage::Over));
-            return Ok(match other {
-                Some(other) => State::Stale { differences: differences(&other.request, wanted) },
-                None if length.is_some() => State::Untracked,
-                None => State::Missing,
-            });
-        };
-        let entry = &record.entries[place];
-        Ok(match &entry.stage {
-            Stage::Completed(_, size) if length == Some(*size) && !record.is_followed(place) => State::Current,
-            Stage::Created(id) | Stage::Completed(id, _) => State::InProgress { id: id.clone() },
-            Stage::Requested | Stage::Over => {
-                State::Unknown { client_request_id: Some(entry.client_request_id.clone()) }
-            }
-        })
-    }
-
-    /// Why the asset is not current, in words for a person.
-    fn why(&self, state: &State) -> String {
-        match state {
-            State::Current => "it is".to_owned(),
-            State::Missing => "it was not generated yet".to_owned(),
-            State::Untracked => format!(
-                "there is a file, but {} does not say what it was made from: restore the two from version control, or \
-                 delete the file to have it generated",
-                self.receipt_path().display(),
-            ),
-            State::Stale { differences } => {
-                let lines: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
-                format!("its request has changed{}", lines.concat())
-            }
-            State::InProgress { id } if self.is_there() => format!(
-                "generation {id} is paid for, and the file is not its video: restore it from version control (`git lfs \
-                 pull`, if it is kept there), or fetch it again"
-            ),
-            State::InProgress { id } => format!("generation {id} is paid for, and its video is not here"),
-            State::Unknown { client_request_id: Some(_) } => {
-                "a create was on its way, and nobody knows whether it was accepted".to_owned()
-            }
-            State::Unknown { client_request_id: None } => {
-                "its receipt breaks off within its last line: restore it from version control".to_owned()
-            }
-        }
-    }
-
-    fn not_current(&self, reason: String) -> Error {
-        Error::AssetNotCurrent { path: self.path.clone(), reason, charged: Charged::Perhaps }
-    }
-
-    /// What a person deletes who wants to pay again.
-    fn what_to_delete(&self) -> String {
-        let file = if self.is_there() { format!(" and {}", self.path.display()) } else { String::new() };
-        format!("delete {}{file}", self.receipt_path().display())
-    }
-
-    /// Where a current asset was made, if not at the service itself.
-    fn rehearsed_at(&self) -> Option<String> {
-        let record = receipt::peek(&self.receipt_path()).ok()?;
-        let place = record.entry_for(&self.wanted().ok()?)?;
-        record.entries.into_iter().nth(place)?.server
-    }
-
-    /// The length of the file; `None` if there is none.
-    fn length(&self) -> io::Result<Option<u64>> {
-        match fs::metadata(&self.path) {
-            Ok(there) => Ok(there.is_file().then_some(there.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn is_there(&self) -> bool {
-        self.length().is_ok_and(|length| length.is_some())
-    }
-}
-
-fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
-    let names = |value: &Value| value.as_object().into_iter().flat_map(Map::keys).cloned().collect::<BTreeSet<_>>();
-    let difference =
-        |field: String| Difference { was: was.get(&field).cloned(), wanted: wanted.get(&field).cloned(), field };
-    let all = &names(was) | &names(wanted);
-    all.into_iter().map(difference).filter(|difference| difference.was != difference.wanted).collect()
-}
-
-/// Makes sure that the files of these assets are there, and returns their paths.
+/// Generates the assets that are not current, and returns the paths of all of them.
 ///
-/// What is current is not touched; if all are, nothing is sent, written or locked, and `connect` is not called. What is
-/// missing is generated, up to 4 at once; a generation that exists is gone on with instead. Each step is on the receipt
-/// before the next is taken, and the receipt is locked meanwhile: of any number of threads, processes and interruptions
-/// at most one create is accepted for a request. A file that fails costs the others nothing.
+/// [`Ensure`] does the same with settings, and yields everything that happens.
 ///
-/// A request that has changed in any field is a new one: its generation is paid for, and replaces the file.
+/// Current assets are left alone; if all of them are current, `ensure` sends, writes and locks nothing, and does not
+/// call `connect`. Missing assets are generated, up to 4 at a time. If an asset's generation already exists, it is
+/// resumed instead.
 ///
-/// A file of another length than the receipt says is fetched again and replaced: keep an edited copy under another
-/// name. A file that nobody knows to be generated from anything is not overwritten. If another process works on an
-/// asset, it is waited for, for each at most as long as for a generation ([`Poll::max_wait`](crate::Poll::max_wait)).
+/// Each step is recorded in the receipt before it is taken, and the receipt is locked meanwhile. However many threads
+/// and processes run, and wherever they are interrupted, a request is paid for at most once. If an asset fails, the
+/// others are still generated.
+///
+/// A request that differs in any field is a new request: its generation is charged, and its video takes the place of the
+/// file. The previous one is kept under another name, if it was paid for: see [Files](self#files).
+///
+/// If another process holds the lock of an asset's receipt, `ensure` waits for at most
+/// [`Poll::max_wait`](crate::Poll::max_wait) per asset.
 ///
 /// # Errors
 ///
-/// - [`Error::AssetsNotMade`], after all have ended, with the path and the error of each that failed:
-///   - [`Error::OutcomeUnknown`]: a create was on its way when its process ended or its answer was lost, and the
-///     service's logs do not show it. Its source names the receipt to delete in order to pay again.
-///   - Those of [`Client::generate`] and [`Client::download`].
-///   - [`Error::AssetNotCurrent`]: there is a file without a receipt, or its generation exists at another server.
-///   - [`Error::Io`]: the receipt or the file cannot be written, or the receipt is not one.
-/// - [`Error::InvalidConfig`]: two different requests are wanted in one place.
-/// - What `connect` returns.
+/// - [`Error::AssetsNotMade`](crate::Error::AssetsNotMade), once all assets have been tried. It holds the path and the
+///   error of each that failed:
+///   - [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown): a create request was sent, and the service's logs do not
+///     say what became of it. The next run looks it up again.
+///   - [`Error::Unfinished`](crate::Error::Unfinished): the generation exists. The next run resumes it.
+///   - The other errors of [`Client::generate`] and [`Client::download`].
+///   - [`Error::AssetNotCurrent`](crate::Error::AssetNotCurrent): the file that is there must stay, the video lies under
+///     another name, or the generation was created on another server.
+///   - [`Error::Io`](crate::Error::Io): the receipt or the file cannot be written, or the receipt is not valid.
+/// - [`Error::InvalidConfig`](crate::Error::InvalidConfig): one path has two different requests.
+/// - The errors of `connect`.
 pub fn ensure<'a>(
     assets: impl IntoIterator<Item = &'a Asset>,
     connect: impl FnOnce() -> Result<Client>,
 ) -> Result<Vec<PathBuf>> {
-    let assets: Vec<&Asset> = assets.into_iter().collect();
-    all_made(work::make(&assets, connect, |_, _| {})?)?;
-    Ok(assets.iter().map(|asset| asset.path.clone()).collect())
-}
-
-/// The error of those that failed, if any did.
-fn all_made(made: Vec<Made<'_>>) -> Result<()> {
-    let failed = |(asset, outcome): Made<'_>| Some((asset.path.clone(), outcome.err()?));
-    let failed: Vec<_> = made.into_iter().filter_map(failed).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Error::AssetsNotMade { failed }) }
+    Ensure::new(assets).run(connect)
 }

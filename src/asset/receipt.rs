@@ -1,4 +1,4 @@
-//! The file beside a generated one: found, locked, appended to and synced.
+//! The file beside an asset: found, locked, appended to and synced.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,175 +6,220 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::record::{Line, Record, parse};
+use super::event::Event;
+use super::journal::{Journal, Parsed, parse};
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
-/// Many times the receipt of any asset: more than this is another file.
-const LONGEST: u64 = 4 * 1024 * 1024;
+/// The maximum length of a receipt, which is many times that of any real one. A longer file is something else.
+const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A request is not begun beyond this: the lines about its end have to fit in as well.
-const LAST_REQUEST: u64 = LONGEST / 2;
+/// The maximum length up to which a `requested` event is appended: the events of its outcome have to fit as well.
+const MAX_REQUESTED_BYTES: u64 = MAX_RECEIPT_BYTES / 2;
 
-/// How often a receipt that another process works on is looked at.
+/// The delay between two attempts to lock a receipt. A person who waits does not notice it.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The place of the receipt of an asset.
+const SUFFIX: &str = ".receipt.jsonl";
+
+/// Returns the path of the receipt of the asset at this path.
 pub(super) fn path_of(asset: &Path) -> PathBuf {
     let mut name = asset.file_name().unwrap_or_default().to_owned();
-    name.push(".receipt.jsonl");
+    name.push(SUFFIX);
     asset.with_file_name(name)
 }
 
-/// Reads a receipt without a lock, for a look at a file that is only ever appended to.
-pub(super) fn peek(path: &Path) -> Result<Record> {
+/// Returns the path of the asset of the receipt at this path, or `None` if the path is not that of a receipt.
+pub(super) fn asset_of(receipt: &Path) -> Option<PathBuf> {
+    let name = receipt.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    (!name.is_empty()).then(|| receipt.with_file_name(name))
+}
+
+/// Reads a receipt without locking it. Receipts are only ever appended to.
+pub(super) fn read_unlocked(path: &Path) -> Result<Journal> {
     check_kind(path)?;
     match File::open(path) {
-        Ok(mut file) => Ok(read(path, &mut file)?.0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+        Ok(mut file) => Ok(read(path, &mut file)?.journal),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
         Err(error) => Err(Error::io("open the receipt", path)(error)),
     }
 }
 
-/// To open a pipe would wait for somebody at its other end.
+/// Checks that the path does not lead to a pipe: opening one would wait for somebody at its other end.
 fn check_kind(path: &Path) -> Result<()> {
     match path.metadata() {
-        Ok(there) if !there.is_file() => Err(unreadable(path, "it is not a regular file")),
+        Ok(found) if !found.is_file() => {
+            Err(unreadable(path, "it is not a regular file; choose another path for the asset"))
+        }
         _ => Ok(()),
     }
 }
 
-/// A receipt that nobody else works on as long as this lives.
+/// A receipt that is locked for as long as this lives.
 pub(super) struct Receipt {
     path: PathBuf,
     file: File,
-    /// The end of the last line that was written. A write that failed may have left something behind it.
+    /// The end of the last event. A failed write may have left something behind it.
     end: u64,
+    /// The last event has no newline yet.
+    needs_newline: bool,
 }
 
 impl Receipt {
-    /// Waits until nobody else works on the asset, and reads what they have left. `on_wait` is called if it has to
-    /// wait.
-    pub(super) fn lock(path: PathBuf, patience: Duration, on_wait: impl Fn()) -> Result<(Self, Record)> {
-        let until = Instant::now() + patience;
+    /// Acquires the lock and reads the receipt. Calls `on_wait` once if another process holds the lock.
+    pub(super) fn lock(path: PathBuf, timeout: Duration, on_wait: impl Fn()) -> Result<(Self, Journal)> {
+        let deadline = Instant::now() + timeout;
         check_kind(&path)?;
         loop {
-            // Not to append: such a handle cannot be cut on Windows.
+            // Not in append mode: Windows cannot truncate a file that was opened so.
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(Error::io("open the receipt", &path))?;
-            wait_for_lock(&file, until, &on_wait).map_err(Error::io("lock the receipt", &path))?;
-            // While it waited, the one that was opened may have been deleted: then that lock keeps nobody out.
-            if is_at(&file, &path).map_err(Error::io("find the receipt", &path))? {
-                let (record, end) = read(&path, &mut file)?;
-                return Ok((Receipt { path, file, end }, record));
+            wait_for_lock(&file, deadline, &on_wait).map_err(Error::io("lock the receipt", &path))?;
+            // The file may have been deleted during the wait: then its lock keeps nobody out.
+            if is_same_file(&file, &path).map_err(Error::io("find the receipt", &path))? {
+                let Parsed { journal, valid_len, needs_newline } = read(&path, &mut file)?;
+                return Ok((Receipt { path, file, end: valid_len, needs_newline }, journal));
             }
-            if Instant::now() >= until {
-                return Err(Error::io("lock the receipt", &path)(held()));
+            if Instant::now() >= deadline {
+                return Err(Error::io("lock the receipt", &path)(lock_timeout()));
             }
         }
     }
 
-    /// Whether what is written would be kept.
-    pub(super) fn check(&self) -> Result<()> {
-        check_place(&self.file, &self.path).map_err(Error::io("write the receipt", &self.path))
+    /// Checks that the file is still at its path, so that events are kept.
+    pub(super) fn check_in_place(&self) -> Result<()> {
+        check_in_place(&self.file, &self.path).map_err(Error::io("write the receipt", &self.path))
     }
 
     /// Lets others work on the asset.
-    pub(super) fn release(&self) {
-        // Otherwise it is released when this is dropped.
+    pub(super) fn unlock(&self) {
+        // If this fails, the lock is released when the file is closed.
         let _ = self.file.unlock();
     }
 
-    /// Appends a line, and returns when it would outlive a power failure. If it fails, the line is not there.
-    pub(super) fn append(&mut self, line: &Line) -> Result<()> {
-        self.write(line).map_err(Error::io("write the receipt", &self.path))
+    /// Appends an event and syncs it to disk. If this fails, the event is not recorded.
+    pub(super) fn append(&mut self, event: &Event) -> Result<()> {
+        self.write(event).map_err(Error::io("write the receipt", &self.path))
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
-        let text = serde_json::to_string(line)? + "\n";
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        let newline = if self.needs_newline { "\n" } else { "" };
+        let text = format!("{newline}{}\n", serde_json::to_string(event)?);
         let end = self.end + text.len() as u64;
-        if matches!(line, Line::Requested { .. }) && end > LAST_REQUEST {
+        if matches!(event, Event::Requested { .. }) && end > MAX_REQUESTED_BYTES {
             return Err(io::Error::other("it would become too long to be read again"));
         }
-        // Half a line, of a process that ended or of a write that failed, would make this one unreadable.
+        // An incomplete line of a killed process or a failed write would make this one unreadable.
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
-        if let Err(error) = written.and_then(|()| check_place(&self.file, &self.path)) {
-            // If that fails as well, the next line takes its place.
+        if let Err(error) = written.and_then(|()| check_in_place(&self.file, &self.path)) {
+            // If this fails as well, the next event replaces the line.
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
-        // A name that a power failure takes away would take the receipt with it.
+        // The power failure that removes a new name would remove the receipt with it.
         sync_parent_dir(&self.path);
         self.end = end;
+        self.needs_newline = false;
         Ok(())
     }
 }
 
-/// Whether a path leads to this open file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let there = match path.metadata() {
-        Ok(there) => there,
+/// The identity of a receipt that exists: several paths can lead to one file.
+#[derive(Debug, PartialEq)]
+pub(super) enum FileId {
+    /// The device and the inode.
+    #[cfg(unix)]
+    Inode(u64, u64),
+    /// The canonical path in lower case. Unlike an inode, it differs between two hard links.
+    #[cfg(any(not(unix), test))]
+    Path(String),
+}
+
+impl FileId {
+    /// Returns the identity of the file at this path, or `None` if it does not exist.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let found = path.metadata().ok()?;
+            Some(FileId::Inode(found.dev(), found.ino()))
+        }
+        #[cfg(not(unix))]
+        Some(FileId::of_canonical(&path.canonicalize().ok()?))
+    }
+
+    /// Returns the identity of a file where the file system ignores case and std knows no inodes: on Windows.
+    #[cfg(any(not(unix), test))]
+    pub(super) fn of_canonical(path: &Path) -> Self {
+        FileId::Path(path.to_string_lossy().to_lowercase())
+    }
+}
+
+/// Returns `true` if the path leads to this open file.
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let found = match path.metadata() {
+        Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let here = file.metadata()?;
-        Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+        let opened = file.metadata()?;
+        Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino()))
     }
+    // On Windows, std does not say which file was opened.
     #[cfg(not(unix))]
     {
-        let _ = (file, there);
+        let _ = (file, found);
         Ok(true)
     }
 }
 
-fn check_place(file: &File, path: &Path) -> io::Result<()> {
-    if is_at(file, path)? {
+fn check_in_place(file: &File, path: &Path) -> io::Result<()> {
+    if is_same_file(file, path)? {
         return Ok(());
     }
-    Err(io::Error::other("it was deleted or replaced while it was worked on"))
+    Err(io::Error::other("the receipt was deleted or replaced while in use"))
 }
 
-fn wait_for_lock(file: &File, until: Instant, on_wait: impl Fn()) -> io::Result<()> {
-    let mut waits = false;
+fn wait_for_lock(file: &File, deadline: Instant, on_wait: impl Fn()) -> io::Result<()> {
+    let mut is_waiting = false;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                if !std::mem::replace(&mut waits, true) {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut is_waiting, true) {
                     on_wait();
                 }
                 thread::sleep(LOCK_INTERVAL);
             }
-            Err(TryLockError::WouldBlock) => return Err(held()),
+            Err(TryLockError::WouldBlock) => return Err(lock_timeout()),
         }
     }
 }
 
-fn held() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "another process works on it: run this again when that has ended")
+fn lock_timeout() -> io::Error {
+    let reason = "another process holds the lock; try again once it has finished";
+    io::Error::new(io::ErrorKind::TimedOut, reason)
 }
 
-/// Reads a receipt, and tells how much of it is whole lines.
-fn read(path: &Path, file: &mut File) -> Result<(Record, u64)> {
+fn read(path: &Path, file: &mut File) -> Result<Parsed> {
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(Error::io("read the receipt", path))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(unreadable(path, "it is too long"));
+    file.take(MAX_RECEIPT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read the receipt", path))?;
+    if bytes.len() as u64 > MAX_RECEIPT_BYTES {
+        return Err(unreadable(path, "it is too long for a receipt; restore the receipt from version control"));
     }
-    parse(&bytes).map_err(|reason| unreadable(path, &reason))
+    parse(&bytes).map_err(|reason| unreadable(path, reason))
 }
 
-fn unreadable(path: &Path, reason: &str) -> Error {
-    let advice = format!(
-        "{reason}: restore it with its video from version control; delete both only to pay for the asset again"
-    );
-    Error::io("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, advice))
+/// Returns the error for an invalid receipt. It may still hold the id of a paid generation, so no reason suggests
+/// deleting it.
+fn unreadable(path: &Path, reason: impl Into<String>) -> Error {
+    Error::io("read the receipt", path)(io::Error::new(io::ErrorKind::InvalidData, reason.into()))
 }
 
 #[cfg(test)]
@@ -182,55 +227,98 @@ mod tests {
     use std::cell::Cell;
     use std::fs;
 
+    use super::super::event::Reason;
     use super::*;
+    use crate::builder::SERVICE;
     use crate::request::VideoRequest;
 
+    fn requested() -> Event {
+        Event::requested("kling-1", SERVICE, &VideoRequest::new("a fox")).unwrap()
+    }
+
+    fn refused() -> Event {
+        Event::Refused(Reason::new("kling-1", "no credit"))
+    }
+
+    fn lock(path: &Path) -> Receipt {
+        Receipt::lock(path.to_owned(), Duration::ZERO, || panic!("nobody else holds the lock")).unwrap().0
+    }
+
     #[test]
-    fn a_receipt_that_was_deleted_or_replaced_takes_no_more_lines() {
+    fn appending_fails_once_the_receipt_was_deleted_or_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipt");
-        let refused = || Line::Refused { reason: "no credit".to_owned() };
-        let request = || Line::requested("id".to_owned(), None, &VideoRequest::new("a fox")).unwrap();
-        let lock = || Receipt::lock(path.clone(), Duration::ZERO, || panic!("nobody else works on it")).unwrap().0;
-        let mut receipt = lock();
-        receipt.append(&request()).unwrap();
+        let mut receipt = lock(&path);
+        receipt.append(&requested()).unwrap();
         fs::remove_file(&path).unwrap();
         receipt.append(&refused()).unwrap_err();
-        let mut receipt = lock();
-        receipt.append(&request()).unwrap();
+        let mut receipt = lock(&path);
+        receipt.append(&requested()).unwrap();
         fs::copy(&path, folder.path().join("other")).unwrap();
         fs::rename(folder.path().join("other"), &path).unwrap();
         receipt.append(&refused()).unwrap_err();
     }
 
     #[test]
-    fn what_a_failed_write_has_left_is_replaced() {
+    fn append_replaces_what_a_failed_write_has_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipt");
-        let request = Line::requested("id".to_owned(), None, &VideoRequest::new("a fox")).unwrap();
-        let mut receipt = Receipt::lock(path.clone(), Duration::ZERO, || panic!("nobody else works on it")).unwrap().0;
-        receipt.append(&request).unwrap();
-        let whole = fs::read_to_string(&path).unwrap();
-        for left in [&whole[..], &whole[..9]] {
+        let mut receipt = lock(&path);
+        receipt.append(&requested()).unwrap();
+        let first = fs::read_to_string(&path).unwrap();
+        for left in [&first[..], &first[..9]] {
             OpenOptions::new().append(true).open(&path).unwrap().write_all(left.as_bytes()).unwrap();
-            receipt.append(&Line::Refused { reason: "no credit".to_owned() }).unwrap();
-            receipt.append(&request).unwrap();
+            receipt.append(&refused()).unwrap();
         }
-        let refused = "{\"refused\":{\"reason\":\"no credit\"}}\n";
-        assert_eq!(fs::read_to_string(&path).unwrap(), [&whole[..], refused, &whole, refused, &whole].concat());
+        let second = "{\"refused\":{\"client_request_id\":\"kling-1\",\"reason\":\"no credit\"}}\n";
+        assert_eq!(fs::read_to_string(&path).unwrap(), [&first, second, second].concat());
     }
 
     #[test]
-    fn who_waits_for_a_lock_is_told_once() {
+    fn append_begins_a_new_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipt");
-        let lock = |patience, told: &Cell<u32>| Receipt::lock(path.clone(), patience, || told.set(told.get() + 1));
-        let told = Cell::new(0);
-        let (held, _) = lock(Duration::ZERO, &told).unwrap();
-        assert_eq!(told.get(), 0);
-        assert!(lock(LOCK_INTERVAL * 2, &told).is_err());
-        assert_eq!(told.get(), 1);
-        held.release();
-        assert!(lock(Duration::ZERO, &told).is_ok());
+        lock(&path).append(&requested()).unwrap();
+        let line = fs::read_to_string(&path).unwrap();
+        for (left, lines) in
+            [(line.trim_end().to_owned(), 2), (line.clone() + "\r\n \n", 2), (line.clone() + "{\"cre", 2)]
+        {
+            fs::write(&path, left).unwrap();
+            let mut receipt = lock(&path);
+            receipt.append(&refused()).unwrap();
+            receipt.append(&refused()).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), lines + 1, "{text}");
+            assert!(text.ends_with("}\n") && text.starts_with(&line), "{text}");
+        }
+    }
+
+    #[test]
+    fn lock_reports_a_wait_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        let reports = Cell::new(0);
+        let lock = |timeout| Receipt::lock(path.clone(), timeout, || reports.set(reports.get() + 1));
+        let (held, _) = lock(Duration::ZERO).unwrap();
+        assert_eq!(reports.get(), 0);
+        assert!(lock(LOCK_INTERVAL * 2).is_err());
+        assert_eq!(reports.get(), 1);
+        held.unlock();
+        assert!(lock(Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_to_one_receipt_have_one_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("receipt"), "").unwrap();
+        fs::write(path("other"), "").unwrap();
+        fs::hard_link(path("receipt"), path("hard")).unwrap();
+        std::os::unix::fs::symlink("receipt", path("soft")).unwrap();
+        let id = |name: &str| FileId::of(&path(name));
+        assert_eq!((id("hard"), id("soft")), (id("receipt"), id("receipt")));
+        assert_ne!(id("other"), id("receipt"));
+        assert_eq!(id("missing"), None);
     }
 }

@@ -41,7 +41,7 @@ impl Response {
         let envelope = json!({
             "message": message,
             "path": path,
-            "requestId": "5b0e8f5c-0000-4000-8000-rehearsal000",
+            "requestId": "5b0e8f5c-0000-4000-8000-000000000001",
             "statusCode": status,
             "timestamp": date::rfc3339(SystemTime::now()),
         });

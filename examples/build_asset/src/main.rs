@@ -1,6 +1,6 @@
-//! A program that carries its video with it: tells how long and how large it is, and writes it out.
+//! Embeds a video, prints its duration and size, and writes it to a file.
 //!
-//! The asset that is checked in here was made on the emulator: it is a test card, and nobody paid for it.
+//! The asset in this repository is a rehearsal: a test clip that the emulator generated at no cost.
 
 use std::fs;
 
@@ -16,14 +16,14 @@ fn main() -> std::io::Result<()> {
     let seconds = f64::from(units) / f64::from(units_per_second);
     println!("{} bytes, {seconds} s, {width}x{height}", CAMPFIRE.len());
 
-    let path = std::env::temp_dir().join("campfire.mp4");
+    let path = std::env::temp_dir().join(format!("campfire-{}.mp4", std::process::id()));
     fs::write(&path, CAMPFIRE)?;
     println!("{}", path.display());
     assert_eq!((seconds, width, height), (5.0, 1920, 1080));
     Ok(())
 }
 
-/// The content of the first box of this name (ISO/IEC 14496-12, 4.2).
+/// Returns the content of the first box with this name (ISO/IEC 14496-12, 4.2).
 fn child<'a>(mut boxes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     while boxes.len() >= 8 {
         let (this, rest) = boxes.split_at_checked(number(boxes, 0) as usize)?;
@@ -35,7 +35,7 @@ fn child<'a>(mut boxes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     None
 }
 
-/// A big-endian number of four bytes.
+/// Reads a big-endian number of four bytes.
 fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }

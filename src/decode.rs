@@ -1,0 +1,250 @@
+//! The readings of escaped text: each character as it stands, and as the escapes of JSON, HTML and URLs stand for it.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+/// The longest escape of one character: `&amp;amp;#x2d;`, and `\u002d` in a JSON string four times over, are shorter.
+const MAX_ESCAPE_CHARS: usize = 24;
+
+/// The named character references of HTML for visible ASCII: each name is followed by its character.
+const ENTITIES: &str = "AMP& GT> Hat^ LT< QUOT\" UnderBar_ VerticalLine| amp& apos' ast* bsol\\ colon: comma, commat@ \
+                        dollar$ equals= excl! grave` gt> lbrace{ lbrack[ lcub{ lowbar_ lpar( lsqb[ lt< midast* num# \
+                        percnt% period. plus+ quest? quot\" rbrace} rbrack] rcub} rpar) rsqb] semi; sol/ verbar| vert|";
+
+/// A character that the text may stand for at some place, and the place where the next character begins.
+pub(crate) type Reading = (char, usize);
+
+/// The readings at each place of a text. A place usually has one: the character that stands there. It has more where
+/// an escape begins, and where an escape is itself escaped.
+pub(crate) struct Readings {
+    /// For each place, the characters that it may stand for, and the lengths of their readings: bit 1 for 1, and so on.
+    places: Vec<Vec<(char, u32)>>,
+    /// The escapes after `\\`, `%` and `&`, by the place after it.
+    escapes: HashMap<(char, usize), Vec<(char, u32)>>,
+}
+
+impl Readings {
+    pub(crate) fn of(text: &[char]) -> Self {
+        let places = text.iter().map(|&c| vec![(c, 1 << 1)]).collect();
+        let mut readings = Readings { places, escapes: HashMap::new() };
+        // Backwards: an escape consists of the readings of later places.
+        for at in (0..text.len()).rev() {
+            readings.add_escapes(at);
+        }
+        readings
+    }
+
+    /// Returns the readings at a place.
+    pub(crate) fn at(&self, at: usize) -> impl Iterator<Item = Reading> {
+        let lengths = |lengths: u32| (1..=MAX_ESCAPE_CHARS).filter(move |length| lengths & 1 << length != 0);
+        let place = self.places.get(at).into_iter().flatten();
+        place.flat_map(move |&(c, found)| lengths(found).map(move |length| (c, at + length)))
+    }
+
+    /// Adds the escapes that begin at `at`. One that stands for the beginning of another, as `%25` in `%252B`, adds that
+    /// one as well.
+    fn add_escapes(&mut self, at: usize) {
+        let mut added = vec![(self.places[at][0].0, at + 1)];
+        while let Some((c, end)) = added.pop() {
+            let escaped = match (self.escapes.get(&(c, end)), c) {
+                (Some(escaped), _) => escaped.clone(),
+                (None, '\\') => self.after_backslash(end),
+                (None, '%') => self.after_percent(end),
+                (None, '&') => self.after_ampersand(end),
+                _ => continue,
+            };
+            self.escapes.entry((c, end)).or_insert_with(|| escaped.clone());
+            for (c, lengths) in escaped {
+                let lengths = self.add(at, c, lengths << (end - at));
+                added.extend((1..=MAX_ESCAPE_CHARS).filter(|length| lengths & 1 << length != 0).map(|n| (c, at + n)));
+            }
+        }
+    }
+
+    /// Adds readings of `c`, and returns the lengths of those that are new.
+    fn add(&mut self, at: usize, c: char, lengths: u32) -> u32 {
+        let lengths = lengths & ((2 << MAX_ESCAPE_CHARS) - 1);
+        match self.places[at].iter_mut().find(|(found, _)| *found == c) {
+            Some((_, found)) => {
+                let new = lengths & !*found;
+                *found |= new;
+                new
+            }
+            None => {
+                self.places[at].push((c, lengths));
+                lengths
+            }
+        }
+    }
+
+    /// Reads `\u002d`, `\u{2d}`, `\x2d`, `\055`, `\/` and `\n`, given the place after the backslash.
+    fn after_backslash(&self, at: usize) -> Vec<(char, u32)> {
+        let mut escaped = Escaped::after(at);
+        for &(c, lengths) in self.places.get(at).into_iter().flatten() {
+            match c {
+                'b' | 'f' | 'n' | 'r' | 't' => escaped.found.push(('\n', lengths)),
+                'u' | 'U' | 'x' | '0'..='7' => {}
+                _ if c.is_ascii_punctuation() => escaped.found.push((c, lengths)),
+                _ => {}
+            }
+        }
+        for u in [self.ends(at, 'u'), self.ends(at, 'U')].concat() {
+            escaped.extend(self.numbers(u, 16, 4..=4));
+            for brace in self.ends(u, '{') {
+                escaped.extend(self.closed(&self.numbers(brace, 16, 1..=6), '}'));
+            }
+        }
+        for x in self.ends(at, 'x') {
+            escaped.extend(self.numbers(x, 16, 2..=2));
+        }
+        escaped.extend(self.numbers(at, 8, 1..=3));
+        escaped.found
+    }
+
+    /// Reads `%2d` and `%u002d`, given the place after the percent sign.
+    fn after_percent(&self, at: usize) -> Vec<(char, u32)> {
+        let mut escaped = Escaped::after(at);
+        escaped.extend(self.numbers(at, 16, 2..=2));
+        for u in self.ends(at, 'u') {
+            escaped.extend(self.numbers(u, 16, 4..=4));
+        }
+        escaped.found
+    }
+
+    /// Reads `&#45;`, `&#x2d;` and `&amp;`, given the place after the ampersand. Browsers do not need the semicolon.
+    fn after_ampersand(&self, at: usize) -> Vec<(char, u32)> {
+        let mut codes = Vec::new();
+        for hash in self.ends(at, '#') {
+            codes.extend(self.numbers(hash, 10, 1..=6));
+            for x in [self.ends(hash, 'x'), self.ends(hash, 'X')].concat() {
+                codes.extend(self.numbers(x, 16, 1..=6));
+            }
+        }
+        for entity in ENTITIES.split(' ') {
+            let (name, c) = entity.split_at(entity.len() - 1);
+            let mut ends = vec![at];
+            for c in name.chars() {
+                ends = ends.into_iter().flat_map(|at| self.ends(at, c)).collect();
+            }
+            codes.extend(c.chars().flat_map(|c| ends.iter().map(move |&end| (c.into(), end))));
+        }
+        let mut escaped = Escaped::after(at);
+        escaped.extend(self.closed(&codes, ';'));
+        escaped.extend(codes);
+        escaped.found
+    }
+
+    /// Returns the ends of the readings of `c` at a place.
+    fn ends(&self, at: usize, c: char) -> Vec<usize> {
+        self.at(at).filter(|(found, _)| *found == c).map(|(_, end)| end).collect()
+    }
+
+    /// Returns those of the character codes that a closing character follows, with the end of that character.
+    fn closed(&self, codes: &[(u32, usize)], close: char) -> Vec<(u32, usize)> {
+        codes.iter().flat_map(|&(code, end)| self.ends(end, close).into_iter().map(move |end| (code, end))).collect()
+    }
+
+    /// Returns the numbers at a place and their ends, for each permitted count of digits.
+    fn numbers(&self, at: usize, radix: u32, digits: RangeInclusive<usize>) -> Vec<(u32, usize)> {
+        let (mut numbers, mut open) = (Vec::new(), vec![(0, at)]);
+        for count in 1..=*digits.end() {
+            let mut longer = Vec::new();
+            for (number, end) in open {
+                let digits = self.at(end).filter_map(|(c, end)| Some((c.to_digit(radix)?, end)));
+                longer.extend(digits.map(|(digit, end)| (number * radix + digit, end)));
+            }
+            longer.retain(|(_, end)| end - at < MAX_ESCAPE_CHARS);
+            if digits.contains(&count) {
+                numbers.extend(longer.iter().copied());
+            }
+            open = longer;
+        }
+        numbers
+    }
+}
+
+/// The characters that an escape may stand for, and the lengths of the text after the character that begins it.
+struct Escaped {
+    at: usize,
+    found: Vec<(char, u32)>,
+}
+
+impl Escaped {
+    fn after(at: usize) -> Self {
+        Escaped { at, found: Vec::new() }
+    }
+
+    fn extend(&mut self, codes: impl IntoIterator<Item = (u32, usize)>) {
+        for (code, end) in codes {
+            if let Some(c) = char::from_u32(code).filter(|_| end - self.at <= MAX_ESCAPE_CHARS) {
+                self.found.push((c, 1 << (end - self.at)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_read_as_the_characters_that_they_stand_for() {
+        let table = [
+            ("+", '+'),
+            (r"\u002b", '+'),
+            (r"\u002B", '+'),
+            (r"\u{2b}", '+'),
+            (r"\x2b", '+'),
+            (r"\053", '+'),
+            (r"\/", '/'),
+            (r"\\", '\\'),
+            (r"\n", '\n'),
+            (r"\\u002b", '+'),
+            (r"\\\\u002b", '+'),
+            ("%2B", '+'),
+            ("%252b", '+'),
+            ("%25252B", '+'),
+            ("%u002B", '+'),
+            ("&amp;", '&'),
+            ("&amp", '&'),
+            ("&#43;", '+'),
+            ("&#043;", '+'),
+            ("&#43", '+'),
+            ("&#x2B;", '+'),
+            ("&#X2b", '+'),
+            ("&plus;", '+'),
+            ("&amp;#43;", '+'),
+            ("&amp;amp;", '&'),
+            ("&amp;plus;", '+'),
+            (r"\u0026#x2b;", '+'),
+            (r"%26%2343%3B", '+'),
+            (r"&#37;2B", '+'),
+            (r"%5Cu002b", '+'),
+            (r"\u00\u0032b", '+'),
+        ];
+        for (text, expected) in table {
+            let chars: Vec<char> = text.chars().collect();
+            let readings = Readings::of(&chars);
+            assert!(readings.at(0).any(|reading| reading == (expected, chars.len())), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_without_escapes_has_one_reading() {
+        for text in ["a", "-2b", "u002b", "#43;", "%", "%2", "%zz", r"\", r"\u00", r"\q", "&", "&#", "&#;", "&nothing;"]
+        {
+            let chars: Vec<char> = text.chars().collect();
+            assert_eq!(Readings::of(&chars).at(0).collect::<Vec<_>>(), [(chars[0], 1)], "{text}");
+        }
+        assert_eq!(Readings::of(&[]).at(0).count(), 0);
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        for (text, most) in [("\\", MAX_ESCAPE_CHARS), ("%25", MAX_ESCAPE_CHARS), ("&amp;", MAX_ESCAPE_CHARS)] {
+            let chars: Vec<char> = text.repeat(50).chars().collect();
+            let readings = Readings::of(&chars);
+            assert!((2..=most).contains(&readings.at(0).count()), "{text}");
+        }
+    }
+}

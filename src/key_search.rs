@@ -1,0 +1,174 @@
+//! The search for the API key, or a part of it, in text that a server has sent, in whatever encoding.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use crate::decode::Readings;
+
+/// The number of consecutive characters that count as a part of the key. Fewer also stand in ordinary words, and leave
+/// too much of a key to guess. A shorter key is not searched for.
+const MIN_KEY_CHARS: usize = 8;
+
+/// The number of base64 characters that count as a part of the key. Wherever eight bytes stand, ten of the characters
+/// that encode them depend on no other byte.
+const MIN_BASE64_CHARS: usize = 10;
+
+/// The alphabet of base64 (RFC 4648, 4). The one for URLs has `-` and `_` in its last two places.
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The forms of one key that are searched for: as it is, in hexadecimal, and in base64 at each of three alignments.
+#[derive(Clone, Default)]
+pub(crate) struct KeySearch {
+    /// The characters of all forms, one form after the other.
+    symbols: Vec<Symbol>,
+    /// The places in `symbols` of each character, in lower case.
+    places: HashMap<char, Vec<usize>>,
+}
+
+#[derive(Clone)]
+struct Symbol {
+    form: Form,
+    is_last: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Plain,
+    Hex,
+    Base64,
+}
+
+impl Form {
+    fn min_run(self) -> usize {
+        match self {
+            Form::Plain => MIN_KEY_CHARS,
+            Form::Hex => 2 * MIN_KEY_CHARS,
+            Form::Base64 => MIN_BASE64_CHARS,
+        }
+    }
+
+    /// Returns `true` for a character that may stand between two others of this form: a hex dump has separators.
+    fn skips(self, c: char) -> bool {
+        is_invisible(c) || (self == Form::Hex && matches!(c, ' ' | ':'))
+    }
+}
+
+/// Consecutive characters of one form that were found in the text.
+#[derive(Clone, Copy)]
+struct Run {
+    length: usize,
+    /// Where the run begins in the text.
+    start: usize,
+}
+
+impl KeySearch {
+    pub(crate) fn new(key: &str) -> Self {
+        let mut search = KeySearch::default();
+        if key.chars().count() < MIN_KEY_CHARS {
+            return search;
+        }
+        search.add(Form::Plain, key);
+        search.add(Form::Hex, &key.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+        for alignment in 0..3 {
+            search.add(Form::Base64, &base64(key.as_bytes(), alignment));
+        }
+        search
+    }
+
+    fn add(&mut self, form: Form, text: &str) {
+        for c in text.chars() {
+            let place = self.symbols.len();
+            self.symbols.push(Symbol { form, is_last: false });
+            let mut spellings = vec![c.to_ascii_lowercase()];
+            match (form, c) {
+                (Form::Base64, '+') => spellings.push('-'),
+                (Form::Base64, '/') => spellings.push('_'),
+                _ => {}
+            }
+            for c in spellings {
+                self.places.entry(c).or_default().push(place);
+            }
+        }
+        if let Some(last) = self.symbols.last_mut() {
+            last.is_last = true;
+        }
+    }
+
+    /// Returns the parts of the text that stand for at least eight characters of the key in a row, in order.
+    pub(crate) fn find(&self, text: &[char]) -> Vec<Range<usize>> {
+        if self.symbols.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let readings = Readings::of(text);
+        // The runs that end before each place of the text, by the symbol that continues them.
+        let mut runs: Vec<BTreeMap<usize, Run>> = vec![BTreeMap::new(); text.len() + 1];
+        for at in 0..text.len() {
+            let open = std::mem::take(&mut runs[at]);
+            for (c, end) in readings.at(at) {
+                for (&next, &run) in open.iter().filter(|(next, _)| self.symbols[**next].form.skips(c)) {
+                    keep_longer(&mut runs[end], next, run);
+                }
+                for &place in self.places.get(&c.to_ascii_lowercase()).into_iter().flatten() {
+                    let run = open.get(&place).map_or(Run { length: 1, start: at }, |run| run.extended());
+                    let Symbol { form, is_last } = self.symbols[place];
+                    if run.length >= form.min_run() {
+                        found.push(run.start..end);
+                    }
+                    if !is_last {
+                        keep_longer(&mut runs[end], place + 1, run);
+                    }
+                }
+            }
+        }
+        merged(found)
+    }
+}
+
+impl Run {
+    fn extended(&self) -> Run {
+        Run { length: self.length + 1, ..*self }
+    }
+}
+
+fn keep_longer(runs: &mut BTreeMap<usize, Run>, next: usize, run: Run) {
+    let longest = runs.entry(next).or_insert(run);
+    if longest.length < run.length {
+        *longest = run;
+    }
+}
+
+/// Joins ranges that overlap or touch.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Encodes bytes that follow `alignment` unknown ones, without the characters that also depend on their neighbors.
+fn base64(bytes: &[u8], alignment: usize) -> String {
+    let padded = [&vec![0; alignment], bytes, &[0]].concat();
+    let (first, last) = ((alignment * 8).div_ceil(6), (alignment + bytes.len()) * 8 / 6);
+    let sextet = |at: usize| {
+        let (byte, shift) = (at * 6 / 8, 10 - at * 6 % 8);
+        let bits = u16::from_be_bytes([padded[byte], padded[byte + 1]]);
+        char::from(BASE64[usize::from(bits >> shift) % 64])
+    };
+    (first..last).map(sextet).collect()
+}
+
+/// Returns `true` for a character that is not seen, so that the text on both sides of it reads as one.
+fn is_invisible(c: char) -> bool {
+    c.is_control() || is_bidi_control(c) || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
+
+/// Returns `true` for the characters of the Unicode property Bidi_Control.
+pub(crate) fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

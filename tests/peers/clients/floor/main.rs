@@ -1,0 +1,3 @@
+//! No code: only the dependencies of kling, to be built.
+
+fn main() {}

@@ -115,8 +115,8 @@ impl Boxes {
 
     /// Checks that the file may end here.
     ///
-    /// `is_framed` is `true` if the end is known from elsewhere, such as a `Content-Length`. Without that, only complete
-    /// boxes prove that nothing is missing. With it, bytes that belong to no box may follow a complete video.
+    /// `is_framed` is `true` if the end is known from elsewhere, such as a `Content-Length`. Otherwise, only complete
+    /// boxes prove that nothing is missing. If it is known, bytes that belong to no box may follow a complete video.
     pub(crate) fn finish(&self, is_framed: bool) -> Result<(), String> {
         let is_within_box = self.left > 0 || self.filled > 0 || self.moov_left > 0;
         let proves_its_end = !self.is_open_ended && !is_within_box && (!self.is_fragmented || self.ends_with_mfra);

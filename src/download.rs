@@ -23,9 +23,10 @@ use crate::url::Url;
 
 /// A reader over a video file, returned by [`Client::open`](crate::Client::open).
 ///
-/// It resumes broken transfers automatically, and requests a new URL if the old one has expired. It reports end of file
-/// (`Ok(0)`) only once all bytes of one complete MP4 file have been read. Anything else is an error, which
-/// [`io::Error::downcast`] turns into an [`Error`].
+/// It resumes broken transfers automatically, and requests a new URL if the old one has expired. It waits for a file
+/// server that is away, as [`Client::download`](crate::Client::download) does. It reports end of file (`Ok(0)`) only
+/// once all bytes of one complete MP4 file have been read. Anything else is an error, which [`io::Error::downcast`]
+/// turns into an [`Error`].
 ///
 /// The transfer decides where the file ends: its `Content-Length`, or its last chunk. If a response has neither, the
 /// structure of the file and [`Video::file_size`] decide.

@@ -45,11 +45,12 @@ use crate::watch::Watch;
 ///
 /// let emulator = Emulator::start();
 /// let client = emulator.client();
-/// let requests: Vec<_> = (0..6).map(|n| VideoRequest::new(format!("Sheep number {n}"))).collect();
+/// let sheep = |n| VideoRequest::new(format!("Sheep number {n}"));
+/// let requests: Vec<_> = (0..6).map(sheep).collect();
 /// let finished: usize = std::thread::scope(|scope| {
 ///     let client = &client;
-///     let threads: Vec<_> =
-///         requests.chunks(3).map(|half| scope.spawn(move || client.generate_all(half).count())).collect();
+///     let wait = |half| scope.spawn(move || client.generate_all(half).count());
+///     let threads: Vec<_> = requests.chunks(3).map(wait).collect();
 ///     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
 /// });
 /// assert_eq!(finished, 6);
@@ -140,11 +141,12 @@ impl Batch {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let seas = ["calm", "wild", "frozen"];
+    /// let requests = seas.map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut batch = client.generate_all(&requests);
     /// let (first, _) = batch.next().unwrap();
     /// // Stop here. The other two are paid for, so keep their ids.
-    /// let left: Vec<_> = batch.unfinished().into_iter().map(|(index, id)| (index, id.to_string())).collect();
+    /// let left = batch.unfinished();
     /// assert_eq!(left.len(), 2);
     /// assert!(left.iter().all(|(index, _)| *index != first));
     /// ```
@@ -177,7 +179,10 @@ impl Batch {
 
     /// Adds a generation that exists already.
     pub(crate) fn wait_for(&mut self, index: usize, id: GenerationId) {
-        let mut watch = Watch::new(self.api.clone(), id, self.poll);
+        self.add(index, Watch::new(self.api.clone(), id, self.poll));
+    }
+
+    fn add(&mut self, index: usize, mut watch: Watch) {
         if self.is_started {
             watch.start(Instant::now());
         }
@@ -217,7 +222,7 @@ impl Batch {
         let others_run = !self.watches.is_empty();
         let update = match creating.create.attempt(&self.api, others_run) {
             Attempt::Created(id) => {
-                self.wait_for(index, id.clone());
+                self.add(index, Watch::new(self.api.clone(), id.clone(), self.poll).created_here());
                 Update::Created(id)
             }
             Attempt::Retrying(error) => {

@@ -184,14 +184,18 @@ impl Client {
     ///
     /// Those of [`watch`](Client::watch), and [`Error::Failed`] if the generation failed.
     pub fn wait(&self, id: &GenerationId) -> Result<Video> {
-        let finished = self.watch(id).updates().find_map(|update| match update {
+        Client::finish(self.watch(id))
+    }
+
+    fn finish(watch: Watch) -> Result<Video> {
+        let finished = watch.updates().find_map(|update| match update {
             Update::Finished(outcome) => Some(outcome),
             _ => None,
         });
         finished.unwrap_or_else(|| unreachable!("`Finished` is always the last update"))
     }
 
-    /// Creates a generation and waits for it: [`create`](Client::create) followed by [`wait`](Client::wait).
+    /// Creates a generation and waits for it: [`create`](Client::create), and then [`wait`](Client::wait).
     ///
     /// Until this returns, only this call knows the id. If the process is killed, the id is lost; to store it first,
     /// call the two methods yourself.
@@ -201,7 +205,7 @@ impl Client {
     /// Those of [`create`](Client::create) and [`wait`](Client::wait). Every error after the create request carries the
     /// id: [`Error::generation_id`].
     pub fn generate(&self, request: &VideoRequest) -> Result<Video> {
-        self.wait(&self.create(request)?)
+        Client::finish(self.watch(&self.create(request)?).created_here())
     }
 
     /// Creates many generations and waits for them, on the thread that iterates: see [`Batch`].

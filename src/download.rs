@@ -15,7 +15,6 @@ use crate::generation::{Status, Video};
 use crate::http::describe_io_error;
 use crate::mp4::{self, Boxes};
 use crate::random;
-use crate::redact::redact_url;
 use crate::resume_budget::ResumeBudget;
 use crate::retry::{self, FailedAttempt, RetryClass};
 use crate::save::{TempVideo, check_writable};
@@ -48,6 +47,7 @@ use crate::url::Url;
 /// assert_eq!(&bytes[4..8], b"ftyp");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a download does nothing unless it is read"]
 pub struct Download {
     api: Api,
     video: Video,
@@ -182,7 +182,6 @@ impl Download {
             self.validators = reread.validators;
             self.digest = self.digest.filter(|_| !self.validators.are_strong());
         }
-        self.total = reread.total.or(self.total);
         Ok(())
     }
 
@@ -293,12 +292,11 @@ impl Download {
         }
         let is_same = self.validators.matches(&validators);
         let has_other_length = total.is_some_and(|total| self.total.is_some_and(|known| known != total));
-        let is_shorter = total.is_some_and(|total| total < self.position);
-        if has_other_length || is_shorter || !(is_same || self.digest.is_some()) {
+        if has_other_length || !(is_same || self.digest.is_some()) {
             return Err(permanent(self.changed()));
         }
         let digest = (!is_same).then(Digest::default);
-        transfer.reread = Some(Reread { left: self.position, digest, total, validators });
+        transfer.reread = Some(Reread { left: self.position, digest, validators });
         Ok(transfer)
     }
 
@@ -368,8 +366,12 @@ impl Download {
         }
     }
 
+    fn shown_url(&self) -> String {
+        self.api.http().redactor.url(&self.video.url)
+    }
+
     fn request(&self) -> String {
-        format!("GET {}", redact_url(&self.video.url))
+        format!("GET {}", self.shown_url())
     }
 
     fn no_response(&self, cause: BoxError) -> Error {
@@ -377,7 +379,7 @@ impl Download {
     }
 
     fn not_a_video(&self, found: String) -> Error {
-        Error::NotAVideo { url: redact_url(&self.video.url), found }
+        Error::NotAVideo { url: self.shown_url(), found }
     }
 }
 

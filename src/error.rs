@@ -28,24 +28,28 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// use kling::emulator::{Emulator, Step};
 /// use kling::{Error, VideoRequest};
 ///
-/// // An account without credit. With an API key: let client = kling::Client::from_env()?;
+/// // With an API key: let client = kling::Client::from_env()?;
+/// // Here, the account has no credit.
 /// let emulator = Emulator::builder().create([Step::Http(403)]).start();
 /// let client = emulator.client();
 ///
-/// let advice = match client.generate(&VideoRequest::new("A lighthouse in a storm")) {
+/// let request = VideoRequest::new("A lighthouse in a storm");
+/// let advice = match client.generate(&request) {
 ///     Ok(video) => format!("download {}", video.url),
 ///     // Not charged.
 ///     Err(Error::NotSent { .. }) => "try again later".to_owned(),
-///     Err(Error::Refused { status: 403, .. }) => "add credit to the account".to_owned(),
+///     Err(Error::Refused { status: 403, .. }) => "add credit".to_owned(),
 ///     // Not charged, if `failure.is_free()`.
 ///     Err(Error::Failed { failure, .. }) => format!("change the request: {failure}"),
 ///     // Perhaps charged: look it up before paying again.
-///     Err(Error::OutcomeUnknown { client_request_id, .. }) => format!("look up {client_request_id}"),
+///     Err(Error::OutcomeUnknown { client_request_id, .. }) => {
+///         format!("look up {client_request_id}")
+///     }
 ///     // Charged: any process can resume it.
 ///     Err(Error::Unfinished { id, .. }) => format!("wait for {id} again"),
 ///     Err(error) => error.to_string(),
 /// };
-/// assert_eq!(advice, "add credit to the account");
+/// assert_eq!(advice, "add credit");
 /// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -107,8 +111,8 @@ pub enum Error {
         /// The client request id (`X-Client-Request-Id`) that was sent.
         client_request_id: String,
         /// Why the outcome is unknown: [`NoResponse`](Error::NoResponse) or
-        /// [`UnexpectedResponse`](Error::UnexpectedResponse). For an asset,
-        /// [`AssetNotCurrent`](Error::AssetNotCurrent), or the error that kept the logs from being read.
+        /// [`UnexpectedResponse`](Error::UnexpectedResponse), or the error that kept the logs from being read. For an
+        /// asset, [`AssetNotCurrent`](Error::AssetNotCurrent) with the next step.
         source: Box<Error>,
     },
 
@@ -173,7 +177,8 @@ pub enum Error {
 
     /// The service does not know the generation: the id is wrong, belongs to another API key, or is too old.
     ///
-    /// If an earlier poll of the same wait found the generation, the error is [`Unfinished`](Error::Unfinished).
+    /// If the same call has created the generation, or polled it successfully, the error is
+    /// [`Unfinished`](Error::Unfinished).
     #[error("the service does not know generation {id}; check the id, and that it was created with the same API key")]
     UnknownGeneration {
         /// The id that was polled.
@@ -235,8 +240,10 @@ impl Error {
     /// use kling::VideoRequest;
     ///
     /// let emulator = Emulator::script([Step::Generating, Step::Http(401)]);
-    /// let error = emulator.client().generate(&VideoRequest::new("A lighthouse in a storm")).unwrap_err();
-    /// assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());
+    /// let request = VideoRequest::new("A lighthouse in a storm");
+    /// let error = emulator.client().generate(&request).unwrap_err();
+    /// let id = error.generation_id().map(|id| id.to_string());
+    /// assert_eq!(id, emulator.creates()[0].generation_id);
     /// ```
     pub fn generation_id(&self) -> Option<&GenerationId> {
         match self {

@@ -83,7 +83,8 @@ impl<'de> Deserialize<'de> for AspectRatio {
 ///
 /// let seconds: Seconds = "10".parse()?;
 /// assert_eq!(seconds, Seconds::Ten);
-/// assert_eq!("7".parse::<Seconds>().unwrap_err().to_string(), "invalid duration: must be 5 or 10 (seconds), not \"7\"");
+/// let error = "7".parse::<Seconds>().unwrap_err();
+/// assert!(error.to_string().starts_with("invalid duration: must be 5 or 10"));
 /// # Ok::<(), kling::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

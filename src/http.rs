@@ -11,7 +11,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
-use crate::redact::{Redactor, redact_url};
+use crate::redact::Redactor;
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
@@ -177,7 +177,7 @@ impl Http {
             match (response.status().as_u16(), location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
                     url = url.join(location).map_err(|reason| {
-                        let location = redact_url(&String::from_utf8_lossy(location));
+                        let location = self.redactor.url(&String::from_utf8_lossy(location));
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }

@@ -124,7 +124,7 @@ impl Boxes {
             Err("it is empty".to_owned())
         } else if self.seen < 8 {
             Err(self.describe_start())
-        } else if is_within_box && !self.is_open_ended && !(self.is_playable() && self.is_within_foreign_data()) {
+        } else if is_within_box && !self.is_open_ended && !self.is_within_foreign_data() {
             Err(format!("it ends after {} bytes, within a box", self.seen))
         } else if !self.is_playable() {
             Err(format!("it ends after {} bytes, without an index (moov) or without media (mdat)", self.seen))

@@ -179,7 +179,7 @@ mod tests {
         let mut attempts = 0;
         // 150 KB in each window, but at 500 B/s.
         let drip = |budget: &mut ResumeBudget| (0..).any(|_| budget.record_read(500, 500, SECOND));
-        while drip(&mut budget) {
+        while attempts < 100 && drip(&mut budget) {
             attempts += 1;
             budget.record_failure();
             if budget.next_delay(SECOND, None).is_none() {

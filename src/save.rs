@@ -76,7 +76,8 @@ pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
 /// let video = client.generate(&VideoRequest::new("A fox in the snow"))?;
 /// kling::save_new(client.open(&video)?, &path)?;
 /// let again = kling::save_new(client.open(&video)?, &path);
-/// assert!(matches!(again, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists));
+/// let Err(Error::Io { source, .. }) = again else { panic!("it exists") };
+/// assert_eq!(source.kind(), ErrorKind::AlreadyExists);
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -49,13 +49,14 @@ impl Batch {
     ///
     /// let emulator = Emulator::start();
     /// let client = emulator.client();
-    /// let requests = ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
+    /// let seas = ["calm", "wild", "frozen"];
+    /// let requests = seas.map(|sea| VideoRequest::new(format!("A {sea} sea")));
     /// let mut ids = vec![None; requests.len()];
     /// let mut finished = 0;
     /// for (index, update) in client.generate_all(&requests).updates() {
     ///     match update {
     ///         // A real program writes both to a file: the first before the request leaves.
-    ///         Update::Sending { client_request_id } => println!("{index}: {client_request_id}"),
+    ///         Update::Sending { client_request_id: id } => println!("{index}: {id}"),
     ///         Update::Created(id) => ids[index] = Some(id),
     ///         Update::Finished(outcome) => finished += usize::from(outcome.is_ok()),
     ///         update => println!("{index}: {update}"),
@@ -150,7 +151,8 @@ impl BatchUpdates {
     /// let requests = [VideoRequest::new("A fox"), VideoRequest::new("An owl")];
     /// let mut updates = client.generate_all(&requests).updates();
     /// while let Some((index, update)) = updates.next() {
-    ///     // The disk is full, say, and the id of the first cannot be stored: nothing is sent, nothing is paid.
+    ///     // The disk is full, say, and the id of the first cannot be stored: nothing is
+    ///     // sent, nothing is paid.
     ///     if index == 0 && matches!(update, Update::Sending { .. }) {
     ///         assert!(updates.withdraw());
     ///     }

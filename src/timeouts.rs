@@ -14,7 +14,10 @@ use std::time::Duration;
 /// use kling::{Client, Timeouts};
 ///
 /// let timeouts = Timeouts { connect: Duration::from_secs(30), ..Timeouts::default() };
-/// let client = Client::builder("my-key").base_url("http://127.0.0.1:8080").timeouts(timeouts).build()?;
+/// let client = Client::builder("my-key")
+///     .base_url("http://127.0.0.1:8080")
+///     .timeouts(timeouts)
+///     .build()?;
 /// assert_eq!(Timeouts::default().poll, Duration::from_secs(30));
 /// # Ok::<(), kling::Error>(())
 /// ```

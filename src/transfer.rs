@@ -16,8 +16,7 @@ pub(crate) struct Reread {
     pub(crate) left: u64,
     /// `None` if the validators have shown that the file is the same.
     pub(crate) digest: Option<Digest>,
-    /// These hold once the prefix turns out to be the same.
-    pub(crate) total: Option<u64>,
+    /// Those of the file, once the prefix turns out to be the same.
     pub(crate) validators: Validators,
 }
 

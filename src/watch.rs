@@ -29,6 +29,8 @@ pub struct Watch {
     started: Option<Instant>,
     next: Next,
     poll_count: u32,
+    /// Whether the generation certainly exists: it was created by this client, or has been seen by this wait.
+    is_known: bool,
     /// The first 404 of the current row of 404s.
     not_found_since: Option<Instant>,
     missing_urls: u32,
@@ -54,6 +56,7 @@ impl Watch {
             started: None,
             next: Next::Poll(Instant::now()),
             poll_count: 0,
+            is_known: false,
             not_found_since: None,
             missing_urls: 0,
             last_status: None,
@@ -69,6 +72,12 @@ impl Watch {
     /// Returns the last status that was not a finished one.
     pub(crate) fn last_status(&self) -> Option<&Status> {
         self.last_status.as_ref()
+    }
+
+    /// Says that the generation was created by this client: a 404 does not mean that its id is wrong.
+    pub(crate) fn created_here(mut self) -> Self {
+        self.is_known = true;
+        self
     }
 
     /// Starts the clock of the wait, unless it runs already.
@@ -111,9 +120,8 @@ impl Watch {
             Ok(StatusResponse { status, retry_after }) => (self.on_status(status), retry_after),
             Err(FailedAttempt { error, class, .. }) if self.is_fatal(class, now) => {
                 self.next = Next::Done;
-                let was_seen = self.last_status.is_some();
                 return Update::Finished(Err(match class {
-                    RetryClass::NotFound if !was_seen => error.or_unknown(&self.id),
+                    RetryClass::NotFound if !self.is_known => error.or_unknown(&self.id),
                     _ => error.or_unfinished(&self.id),
                 }));
             }
@@ -132,6 +140,7 @@ impl Watch {
     }
 
     fn on_status(&mut self, status: Status) -> Update {
+        self.is_known = true;
         self.not_found_since = None;
         self.last_error = None;
         let outcome = match &status {

@@ -3,11 +3,13 @@
 mod support;
 
 use std::fs;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{
-    AspectRatio, Asset, Batch, Client, ClientBuilder, Download, Endpoint, Error, GenerationId, Poll, Recovery, Seconds,
-    Status, Usage, Video, VideoRequest, Watch,
+    AspectRatio, Asset, Batch, BatchUpdates, Charged, Client, ClientBuilder, Download, Endpoint, Error, Failure,
+    GenerationId, Poll, Progress, Recovery, Seconds, Status, Ticks, Timeouts, Update, Usage, Video, VideoRequest,
+    Watch, WatchUpdates,
 };
 use serde_json::json;
 use support::{fox, millis, names, only_id};
@@ -118,7 +120,7 @@ fn the_key_is_never_sent_to_the_file_host_or_to_a_redirect() {
     assert_eq!(elsewhere.connections(), before, "redirects of the API are not followed");
 
     let video = client.wait(&id).unwrap();
-    client.open(&video).unwrap();
+    let _ = client.open(&video).unwrap();
     assert_eq!(elsewhere.files().len(), 1, "redirects of a file are followed");
     assert!(emulator.polls().iter().all(contains_the_key));
     assert_eq!(emulator.files().len(), 1);
@@ -235,18 +237,57 @@ fn another_client_can_resume_a_generation() {
 
 #[test]
 fn public_types_can_be_shared_between_threads() {
-    fn shared<T: Send + Sync + 'static>() {}
+    fn shared<T: Send + Sync + Unpin + 'static>() {}
     shared::<Asset>();
     shared::<Batch>();
+    shared::<BatchUpdates>();
+    shared::<Charged>();
     shared::<Client>();
     shared::<ClientBuilder>();
     shared::<Download>();
+    shared::<Emulator>();
     shared::<Error>();
+    shared::<Failure>();
     shared::<GenerationId>();
+    shared::<Poll>();
+    shared::<Progress>();
+    shared::<RecordedRequest>();
+    shared::<Recovery>();
     shared::<Status>();
+    shared::<Step>();
+    shared::<Ticks<BatchUpdates>>();
+    shared::<Ticks<WatchUpdates>>();
+    shared::<Timeouts>();
+    shared::<Update>();
     shared::<Usage>();
     shared::<Video>();
     shared::<VideoRequest>();
     shared::<Watch>();
+    shared::<WatchUpdates>();
     assert!(size_of::<Error>() <= 128, "every Result moves an error: {} bytes", size_of::<Error>());
+}
+
+// Not the types that hold a connection (`Client`, `Watch`, `Batch`, `Download`, `Emulator`) or the cause of an error
+// (`Error`, `Update`): they hold trait objects, which promise nothing.
+#[test]
+fn data_can_be_used_after_a_panic_was_caught() {
+    fn unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+    unwind_safe::<AspectRatio>();
+    unwind_safe::<Asset>();
+    unwind_safe::<Charged>();
+    unwind_safe::<ClientBuilder>();
+    unwind_safe::<Endpoint>();
+    unwind_safe::<Failure>();
+    unwind_safe::<GenerationId>();
+    unwind_safe::<Poll>();
+    unwind_safe::<Progress>();
+    unwind_safe::<RecordedRequest>();
+    unwind_safe::<Recovery>();
+    unwind_safe::<Seconds>();
+    unwind_safe::<Status>();
+    unwind_safe::<Step>();
+    unwind_safe::<Timeouts>();
+    unwind_safe::<Usage>();
+    unwind_safe::<Video>();
+    unwind_safe::<VideoRequest>();
 }

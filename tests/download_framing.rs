@@ -3,10 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{self, Read, Write};
 
 use kling::Error;
+use kling::emulator::Emulator;
 use support::file_server::{FileServer, boxes, chunked, chunks, file, framed, header, part, range, response};
-use support::{cause, names};
+use support::{RawServer, cause, fox, millis, names};
 
 /// How a download ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,12 +27,15 @@ use End::{NoResponse, NotAVideo, Saved, Status};
 const ETAG: &str = "ETag: \"a\"\r\n";
 const UNPROVEN: &str = "it ends after 12000 bytes, and nothing shows that this is its end";
 
+/// Returns the response to a request, given the file and the head of the request.
+type Respond = Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>;
+
 /// One situation: the file, the `file_size` that the service reports, and the response of the file's server.
 struct Case {
     name: &'static str,
     file: Vec<u8>,
     file_size: Option<u64>,
-    response: Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>,
+    response: Respond,
     end: End,
 }
 
@@ -167,6 +172,22 @@ fn file_size_decides_where_only_the_connection_ends() {
 }
 
 #[test]
+fn a_complete_file_needs_no_close() {
+    // Without a length, the server would have to close the connection, but stays silent.
+    let server = RawServer::start(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(&response("200 OK", "", &file()));
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let emulator = Emulator::builder().status([]).client_timeout(millis(250)).start();
+    let client = emulator.client();
+    let mut video = client.generate(&fox()).unwrap();
+    (video.url, video.file_size) = (format!("http://127.0.0.1:{}/output.mp4", server.port), Some(12_000));
+    assert_eq!(io::copy(&mut client.open(&video).unwrap(), &mut io::sink()).unwrap(), 12_000);
+    server.assert_connections(1, "the file is not requested again");
+}
+
+#[test]
 fn odd_but_complete_files_are_saved() {
     let table = [
         ("a free box before ftyp", boxes("free ftyp moov mdat")),
@@ -282,6 +303,6 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
 fn no_encoding_is_accepted() {
     let server = FileServer::always(framed("200 OK", "", &file()));
     let (_emulator, client, video) = server.video(None, 60_000);
-    client.open(&video).unwrap();
+    let _ = client.open(&video).unwrap();
     assert_eq!(header(&server.requests()[0], "accept-encoding"), Some("identity"));
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Client, Error, Video};
-use support::file_server::{FileServer, boxes, file, framed, header, part, range, response};
+use support::file_server::{FileServer, boxes, chunked, chunks, file, framed, header, part, range, response};
 use support::{cause, fox};
 
 use Step::{OtherFile, ResetAfter, Truncate};
@@ -249,6 +249,17 @@ fn a_prefix_that_breaks_off_while_it_is_read_again_is_read_once_more() {
     video.file_size = None;
     assert_changed("after 9000 bytes", &read(&client, &video).unwrap_err());
     assert_eq!(emulator.files().len(), 4);
+}
+
+#[test]
+fn a_file_that_ends_within_the_prefix_is_another_one() {
+    let server = FileServer::start(|number, _| match number {
+        0 => chunks("", &file()[..CUT]),
+        _ => chunked("", &boxes("ftyp")),
+    });
+    let (_emulator, client, video) = server.video(None, 60_000);
+    assert_changed("3000 bytes", &read(&client, &video).unwrap_err());
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[test]

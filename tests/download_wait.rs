@@ -119,6 +119,18 @@ fn a_file_that_is_published_late_is_waited_for() {
 }
 
 #[test]
+fn the_same_url_is_not_tried_again_at_once() {
+    let server = FileServer::start(|number, _| match number {
+        0..2 => framed("404 Not Found", "", b""),
+        _ => framed("200 OK", "", &file()),
+    });
+    // Without patience, there is one delay: for the first refusal.
+    let (_emulator, client, video) = server.video(None, 0);
+    client.open(&video).unwrap_err();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
 fn a_url_that_expires_during_the_transfer_is_renewed() {
     let emulator = emulator(vec![Step::Truncate(9000), Http(403), Step::Truncate(9000), Http(400)], vec![]);
     let (client, video) = video(&emulator, 60_000);
@@ -127,6 +139,11 @@ fn a_url_that_expires_during_the_transfer_is_renewed() {
     let after = |first: &str| Some(format!("bytes={first}-"));
     assert_eq!(ranges, [None, after("9000"), after("9000"), after("18000"), after("18000")]);
     assert_eq!(emulator.polls().len(), 3);
+
+    // Without patience, there is one delay: for the broken transfer. Both renewed URLs are tried at once.
+    let emulator = self::emulator(vec![Http(403), Step::Truncate(9000), Http(403)], vec![]);
+    let (client, video) = self::video(&emulator, 0);
+    assert!(read(&client, &video).is_ok());
 }
 
 #[test]
@@ -178,14 +195,17 @@ fn a_remote_service_cannot_point_to_loopback() {
     let emulator = emulator(vec![], vec![]);
     let (_, mut video) = video(&emulator, 0);
     let server = RawServer::responding(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    let remote = Client::new("a-key-of-the-service").unwrap();
+    let poll = Poll { interval: millis(5), max_wait: millis(0) };
+    let remote = Client::builder("a-key-of-the-service").poll(poll).build().unwrap();
     for host in
         ["127.0.0.1", "127.1", "localhost", "LOCALHOST", "a.localhost", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"]
     {
-        for scheme in ["http", "https"] {
+        // Over http, some of these are not even recognized as loopback, which http is limited to.
+        for (scheme, reason) in [("http", ""), ("https", "a remote service must not point to loopback")] {
             video.url = format!("{scheme}://{host}:{}/output.mp4", server.port);
             let error = remote.open(&video).unwrap_err();
             assert!(matches!(cause(&error), Error::NoResponse { .. }), "{host}: {error:?}");
+            assert!(format!("{error:?}").contains(reason), "{host}: {error:?}");
         }
     }
     server.assert_connections(0, "nothing is requested");

@@ -340,5 +340,5 @@ fn an_emulator_without_a_port_is_an_error() {
     let port = emulator.base_url().rsplit(':').next().unwrap().parse().unwrap();
     assert!(Emulator::builder().port(port).try_start().is_err());
     drop(emulator);
-    Emulator::builder().port(port).try_start().unwrap();
+    let _ = Emulator::builder().port(port).try_start().unwrap();
 }

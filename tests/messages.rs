@@ -41,6 +41,7 @@ fn refusals_name_the_request_the_reason_and_what_to_check() {
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn unknown_outcomes_name_the_id_to_look_up() {
     let unknown = "the create request with client request id kling-RANDOM may have been accepted and charged; \
                    before sending it again, look this id up in the service's logs, which go back 7 days";
@@ -64,6 +65,7 @@ fn unknown_outcomes_name_the_id_to_look_up() {
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn requests_that_were_not_sent_are_reported_as_not_charged() {
     let emulator = Emulator::start();
     let base_url = format!("http://{}", closed_address());
@@ -159,6 +161,7 @@ fn failed_downloads_name_the_id_to_resume() {
 }
 
 #[test]
+#[cfg_attr(not(unix), ignore = "quotes the words of a Unix system")]
 fn unusable_paths_and_urls_are_named() {
     let (_emulator, client, mut video) = video_with_file(vec![]);
     for (path, causes) in [

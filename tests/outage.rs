@@ -91,6 +91,7 @@ fn a_loop_over_ticks_can_stop_between_polls() {
 const NO_THREADS: &str = "35184372088832";
 
 #[test]
+#[cfg_attr(not(unix), ignore = "the test harness itself needs a thread there")]
 fn without_threads_nothing_is_lost_and_nothing_panics() {
     // The emulator runs in this process, and the client in another one, which cannot start a thread.
     const CHILD: &str = "KLING_TEST_WITHOUT_THREADS";

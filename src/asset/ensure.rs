@@ -38,15 +38,18 @@ const MAX_LOCKED: usize = 64;
 ///
 /// let emulator = Emulator::start();
 /// let folder = std::env::temp_dir().join(format!("takes-{}", std::process::id()));
-/// let assets = ["calm", "wild"]
-///     .map(|sea| Asset::new(folder.join(format!("{sea}.mp4")), VideoRequest::new(format!("A {sea} sea"))));
+/// let assets = ["calm", "wild"].map(|sea| {
+///     let path = folder.join(format!("{sea}.mp4"));
+///     Asset::new(path, VideoRequest::new(format!("A {sea} sea")))
+/// });
+/// let ensure = Ensure::new(&assets).max_in_flight(2);
 /// let mut made = 0;
-/// // With an API key: `Client::from_env`. It is called only if something is to be generated.
-/// for (index, update) in Ensure::new(&assets).max_in_flight(2).updates(|| Ok(emulator.client()))? {
+/// // With an API key: `Client::from_env`. It is called only if needed.
+/// for (index, update) in ensure.updates(|| Ok(emulator.client()))? {
+///     let path = assets[index].path().display();
 ///     match update {
-///         Update::Created(id) => println!("{}: generation {id}", assets[index].path().display()),
 ///         Update::Finished(outcome) => made += usize::from(outcome.is_ok()),
-///         update => println!("{}: {update}", assets[index].path().display()),
+///         update => println!("{path}: {update}"),
 ///     }
 /// }
 /// assert_eq!(made, 2);

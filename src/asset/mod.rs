@@ -15,7 +15,7 @@
 //! let campfire = Asset::new(&path, VideoRequest::new("A campfire, seamless loop"));
 //! assert_eq!(campfire.state()?, asset::State::Missing);
 //!
-//! // With an API key: `Client::from_env`. It is called only if something is to be generated.
+//! // With an API key: `Client::from_env`. Called only if something is to be generated.
 //! asset::ensure([&campfire], || Ok(emulator.client()))?;
 //! assert!(campfire.state()?.is_current());
 //!

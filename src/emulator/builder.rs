@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::step::Step;
+use crate::timeouts::Timeouts;
 
 /// The scripts and settings of an [`Emulator`], created by [`Emulator::builder`].
 ///
@@ -30,7 +31,7 @@ pub struct EmulatorBuilder {
     pub(super) logs_lag: usize,
     pub(super) logs_fallback: Option<usize>,
     pub(super) logs_age: Duration,
-    pub(super) client_timeout: Duration,
+    pub(super) client_timeouts: Timeouts,
     pub(super) port: u16,
 }
 
@@ -52,7 +53,7 @@ impl EmulatorBuilder {
             logs_lag: 0,
             logs_fallback: None,
             logs_age: Duration::ZERO,
-            client_timeout: Duration::from_secs(5),
+            client_timeouts: all_timeouts(Duration::from_secs(5)),
             port: 0,
         }
     }
@@ -161,11 +162,16 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets the timeout that clients of [`Emulator::client`](super::Emulator::client) have for a connection, a response
-    /// or the next byte of a file. A short one keeps a test of [`Step::Stall`] short. Defaults to 5 s.
-    pub fn client_timeout(mut self, timeout: Duration) -> Self {
-        self.client_timeout = timeout;
+    /// Sets the time limits of the clients of [`Emulator::client`](super::Emulator::client). Short ones keep a test of
+    /// [`Step::Stall`] short. Default to 5 s each.
+    pub fn client_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.client_timeouts = timeouts;
         self
+    }
+
+    /// Sets all [`client_timeouts`](EmulatorBuilder::client_timeouts) to the same value.
+    pub fn client_timeout(self, timeout: Duration) -> Self {
+        self.client_timeouts(all_timeouts(timeout))
     }
 
     /// Sets the port of the API. Defaults to 0, which takes a free one.
@@ -173,4 +179,8 @@ impl EmulatorBuilder {
         self.port = port;
         self
     }
+}
+
+fn all_timeouts(timeout: Duration) -> Timeouts {
+    Timeouts { connect: timeout, create: timeout, poll: timeout, stall: timeout }
 }

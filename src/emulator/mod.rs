@@ -20,11 +20,12 @@
 //! use kling::{Client, VideoRequest};
 //!
 //! fn length_of_the_trailer(client: &Client) -> kling::Result<u64> {
-//!     let video = client.generate(&VideoRequest::new("A trailer for a film about foxes"))?;
+//!     let video = client.generate(&VideoRequest::new("A film about foxes"))?;
 //!     Ok(video.file_size.unwrap_or(0))
 //! }
 //!
-//! // The service is overloaded for a moment. The trailer is generated all the same, and paid for once.
+//! // The service is overloaded for a moment. The trailer is generated all the same, and
+//! // paid for once.
 //! let emulator = Emulator::script([Step::Queued, Step::Http(503), Step::Completed]);
 //! assert!(length_of_the_trailer(&emulator.client()).unwrap() > 0);
 //! assert_eq!(emulator.creates().len(), 1);
@@ -71,9 +72,9 @@ pub use self::step::Step;
 use crate::builder::ClientBuilder;
 use crate::client::Client;
 use crate::poll::Poll;
-use crate::timeouts::Timeouts;
 
 /// A running emulator of the service. It shuts down when it is dropped.
+#[must_use = "an emulator shuts down when it is dropped"]
 pub struct Emulator {
     api: Server,
     // Dropped after the API, whose responses contain its URL.
@@ -119,12 +120,10 @@ impl Emulator {
     /// Returns the builder that [`client`](Emulator::client) uses, for tests that need other settings.
     pub fn client_builder(&self) -> ClientBuilder {
         let poll = Poll { interval: Duration::from_millis(5), max_wait: Duration::from_secs(60) };
-        let timeout = self.service.settings.client_timeout;
-        let timeouts = Timeouts { connect: timeout, create: timeout, poll: timeout, stall: timeout };
         Client::builder("offline-key")
             .base_url(self.base_url())
             .poll(poll)
-            .timeouts(timeouts)
+            .timeouts(self.service.settings.client_timeouts)
             .retry_delay(Duration::from_millis(1))
     }
 

@@ -70,6 +70,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The error comes when the video is paid for. A program that takes a path from its user checks it before it creates.
+//!
 //! # Progress
 //!
 //! [`Client::download_with`] hands each byte through a reader of yours, such as the `wrap_read` of a progress bar.

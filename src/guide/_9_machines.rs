@@ -20,7 +20,7 @@
 //! ```
 //! use std::error::Error;
 //! use kling::emulator::{Emulator, Step};
-//! use kling::{Charged, Client, Recovery, VideoRequest};
+//! use kling::{Charged, Client, Recovery, Video, VideoRequest};
 //!
 //! /// A row of a table. Each change of a field stands for a commit.
 //! #[derive(Default)]
@@ -28,14 +28,13 @@
 //!     attempts: u32,
 //!     sent: Option<String>,       // a client request id, while its outcome is open
 //!     generation: Option<String>, // a generation id
-//!     video: Option<String>,      // JSON
+//!     video: Option<Video>,       // stored as JSON, by serde
 //! }
 //!
 //! /// Takes the next step. A queue may call this again after any error or crash.
 //! fn advance(client: &Client, job: &mut Job) -> Result<(), Box<dyn Error>> {
 //!     if let Some(id) = &job.generation {
-//!         let video = client.wait(&id.parse()?)?;
-//!         job.video = Some(serde_json::to_string(&video)?);
+//!         job.video = Some(client.wait(&id.parse()?)?);
 //!         return Ok(());
 //!     }
 //!     if let Some(sent) = &job.sent {

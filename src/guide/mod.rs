@@ -73,6 +73,8 @@
 //! }
 //! ```
 //!
+//! Most examples print little. Their assertions say what happens, and if one did not hold, the example would panic.
+//!
 //! To use the real service, replace the emulator's client by `kling::Client::from_env()?`. The rest stays as it is.
 
 pub mod _1_polling;

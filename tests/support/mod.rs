@@ -61,6 +61,8 @@ pub fn printed(error: &Error) -> String {
     let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
     let is_digit = |c: char| c.is_ascii_digit();
     let text = format!("{error:?}").replace(MODEL, "MODEL").replace("127.0.0.2", "127.0.0.1");
+    // Paths are compared as Unix writes them.
+    let text = if cfg!(windows) { text.replace('\\', "/") } else { text };
     let text = replace_after(&text, "http://127.0.0.1:", 2, is_digit, "PORT");
     let text = replace_after(&text, "kling-", 32, is_id, "RANDOM");
     let text = replace_after(&text, "generation ", 36, is_id, "UUID");

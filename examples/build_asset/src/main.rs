@@ -16,7 +16,7 @@ fn main() -> std::io::Result<()> {
     let seconds = f64::from(units) / f64::from(units_per_second);
     println!("{} bytes, {seconds} s, {width}x{height}", CAMPFIRE.len());
 
-    let path = std::env::temp_dir().join("campfire.mp4");
+    let path = std::env::temp_dir().join(format!("campfire-{}.mp4", std::process::id()));
     fs::write(&path, CAMPFIRE)?;
     println!("{}", path.display());
     assert_eq!((seconds, width, height), (5.0, 1920, 1080));

@@ -71,7 +71,7 @@ impl Job {
             for (index, peer) in peers.iter().enumerate() {
                 let mut command = peer.command(setting.profile);
                 command.arg(self.file.name()).arg(&server.origin).arg(&video).arg(self.polls.to_string());
-                command.env("SSL_CERT_FILE", scratch.join("ca.pem"));
+                command.env("SSL_CERT_FILE", scratch.join("ca.pem")).env_remove("SSL_CERT_DIR");
                 for name in ["http_proxy", "https_proxy", "all_proxy"] {
                     command.env_remove(name).env_remove(name.to_uppercase());
                 }

@@ -21,7 +21,7 @@ const FILE: u64 = 20_000_000;
 
 const USAGE: &str = "usage: peers [--quick | --check]
 
-  --quick   small files, few rounds, and no cold builds
+  --quick   small files, few rounds, no cold builds, and debug builds of few clients
   --check   only kling and ureq, by instructions; fails if a ratio is above its limit";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -61,18 +61,25 @@ fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     if scale.cold_builds > 0 {
         builds(&peers, scale)?;
     }
-    for profile in [Profile::Release, Profile::Debug] {
-        for peer in &peers {
+    let in_debug: Vec<_> = peers.iter().copied().filter(|peer| scale.cold_builds > 0 || is_quick(peer)).collect();
+    for (profile, peers) in [(Profile::Release, &peers), (Profile::Debug, &in_debug)] {
+        for peer in peers {
             peer.prepare(profile, true)?;
         }
     }
     for (scheme, profile) in
         [("http", Profile::Release), ("http", Profile::Debug), ("https", Profile::Release), ("https", Profile::Debug)]
     {
+        let peers = if profile == Profile::Release { &peers } else { &in_debug };
         let with_scheme: Vec<_> = peers.iter().copied().filter(|peer| peer.speaks_https || scheme == "http").collect();
         runs(&with_scheme, Setting { scheme, profile, rounds: scale.rounds }, scale)?;
     }
     Ok(())
+}
+
+/// Returns `true` for the clients whose debug build takes seconds, and for those that need none.
+fn is_quick(peer: &Peer) -> bool {
+    !["reqwest", "attohttpc"].iter().any(|name| peer.name.starts_with(name))
 }
 
 fn builds(peers: &[Peer], scale: &Scale) -> Result<(), Box<dyn Error>> {

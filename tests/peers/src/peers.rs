@@ -35,8 +35,8 @@ const OTHERS: [Peer; 6] = [
     Peer { name: "reqwest (blocking)", program: Package("with-reqwest"), speaks_https: true },
     Peer { name: "reqwest (tokio)", program: Package("with-tokio"), speaks_https: true },
     Peer { name: "attohttpc", program: Package("with-attohttpc"), speaks_https: true },
-    Peer { name: "requests (Python)", program: Script("python3", "requests.py"), speaks_https: true },
-    Peer { name: "curl", program: Script("sh", "curl.sh"), speaks_https: true },
+    Peer { name: "requests (Python)", program: Script("python3", "with_requests.py"), speaks_https: true },
+    Peer { name: "curl", program: Script("sh", "with_curl.sh"), speaks_https: true },
     Peer { name: "plain socket", program: Package("plain-socket"), speaks_https: false },
 ];
 

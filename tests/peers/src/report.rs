@@ -39,6 +39,9 @@ impl Table {
 fn cell(samples: &Samples, floor: f64) -> String {
     let ratio = samples.median() / floor;
     let digits = if ratio < 10.0 { 2 } else { 0 };
+    if ratio < 0.005 {
+        return "0.00".to_owned();
+    }
     match (samples.spread() * 100.0).round() {
         0.0 => format!("{ratio:.digits$}"),
         percent => format!("{ratio:.digits$} ± {percent} %"),

@@ -151,12 +151,17 @@ fn send_file(stream: &mut dyn Stream, bytes: u64) -> io::Result<()> {
 
 fn wrap(scheme: &str, folder: &Path) -> Result<Box<Wrap>, Box<dyn Error>> {
     match scheme {
-        "http" => Ok(Box::new(|connection| {
-            connection.set_nodelay(true)?;
-            Ok(Box::new(connection))
-        })),
         #[cfg(feature = "https")]
         "https" => tls(folder),
+        "http" => {
+            // Some clients also read the root certificates for http: the same short list.
+            #[cfg(feature = "https")]
+            drop(tls(folder)?);
+            Ok(Box::new(|connection| {
+                connection.set_nodelay(true)?;
+                Ok(Box::new(connection))
+            }))
+        }
         _ => Err(format!("{scheme} is not supported; {} needs the feature https", folder.display()).into()),
     }
 }

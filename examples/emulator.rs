@@ -1,4 +1,6 @@
 //! Runs the emulator as a process of its own, for any client: `cargo run --example emulator -- --port 8080`.
+//!
+//! Without a clone of the repository: `cargo install kling --example emulator --features emulator`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ struct Arguments {
     /// The script of the file requests, which each generation plays from its beginning
     #[arg(long, value_name = "STEPS", value_delimiter = ',', value_parser = parse_step)]
     file: Vec<Step>,
-    /// Announce this pause as the polling interval to use, such as 10s or 500ms
+    /// How long each step of a status script lasts, such as 10s; without it, each poll plays the next step
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pace: Option<Duration>,
 }
@@ -51,7 +53,7 @@ Examples:
   A response that is lost:              --create close
   A busy service, then a failure:       --status queued,503,failed:moderated
   A transfer that breaks after 1 kB:    --file cut:1000
-  A generation of about a minute:       --pace 10s --status queued,generating,generating,generating,generating,generating";
+  A generation that takes a minute:     --pace 30s";
 
 /// Parses a step of a script.
 fn parse_step(text: &str) -> Result<Step, String> {
@@ -98,7 +100,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let Arguments { port, create, status, file, pace } = Arguments::parse();
-    let mut builder = Emulator::builder().port(port).create(create).file(file);
+    let mut builder = Emulator::builder().port(port).create(create).file(file).pace(pace.unwrap_or_default());
     if let Some(status) = status {
         builder = builder.status(status);
     }
@@ -109,7 +111,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let _ = pace;
     let base_url = emulator.base_url();
     // A reader that has left, such as `head -1`, must not stop the emulator, as `println!` would.
     let _ = writeln!(

@@ -63,7 +63,8 @@ pub struct Download {
     budget: ResumeBudget,
     ranges_failed: bool,
     url_renewed: bool,
-    /// Whether the server has another file at this URL than the one whose bytes were returned. It is shared, because a wrapper may own this reader.
+    /// `true` if the server has another file at this URL than the one whose bytes were returned. It is shared, because
+    /// a wrapper may own this reader.
     has_changed: Arc<AtomicBool>,
 }
 
@@ -412,7 +413,7 @@ impl fmt::Debug for Download {
     }
 }
 
-/// How many times a download may be restarted because the file changed on the server.
+/// The maximum number of restarts of a download whose file changes on the server.
 const MAX_RESTARTS: u32 = 4;
 
 /// Downloads a video to a temporary file beside `path`. Fails after `max_wait` without progress.

@@ -411,8 +411,15 @@ fn last_status_clause(last_status: Option<&str>) -> String {
 fn list_failures(failed: &[(PathBuf, Error)]) -> String {
     let mut text = format!("{} could not be made:", count(failed.len(), "asset"));
     for (path, error) in failed {
+        let error = match error {
+            // The advice of the asset names the id, and the run that looks it up.
+            Error::OutcomeUnknown { source, .. } if matches!(**source, Error::AssetNotCurrent { .. }) => source,
+            error => error,
+        };
+        let is_named = |named: &Path| named.to_string_lossy().starts_with(&*path.to_string_lossy());
         let prefix = match error {
-            Error::AssetNotCurrent { path: named, .. } | Error::Io { path: named, .. } if named == path => {
+            // The path of the asset, or of its receipt.
+            Error::AssetNotCurrent { path: named, .. } | Error::Io { path: named, .. } if is_named(named) => {
                 String::new()
             }
             _ => format!("{}: ", shown(path)),

@@ -13,7 +13,7 @@ pub(crate) struct FileResponse {
     pub(crate) body: Box<dyn Read + Send + Sync>,
 }
 
-/// How the end of a body is known (RFC 9112, 6.3).
+/// The end of a body (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Framing {
     /// After this number of bytes.
@@ -259,9 +259,9 @@ mod tests {
             (new(None, None), new(None, None), false, false),
             (new(None, None), new(Some("\"a\""), None), false, false),
         ];
-        for (whole, part, matches, continues) in table {
-            assert_eq!(whole.matches(&part), matches, "{whole:?} {part:?}");
-            assert_eq!(whole.are_continued_by(&part), continues, "{whole:?} {part:?}");
+        for (file, part, matches, continues) in table {
+            assert_eq!(file.matches(&part), matches, "{file:?} {part:?}");
+            assert_eq!(file.are_continued_by(&part), continues, "{file:?} {part:?}");
         }
     }
 }

@@ -115,8 +115,8 @@ impl Boxes {
 
     /// Checks that the file may end here.
     ///
-    /// `is_framed` is `true` if the end is known from elsewhere, such as a `Content-Length`. Without that, only complete
-    /// boxes prove that nothing is missing. With it, bytes that belong to no box may follow a complete video.
+    /// `is_framed` is `true` if the end is known from elsewhere, such as a `Content-Length`. Otherwise, only complete
+    /// boxes prove that nothing is missing. If it is known, bytes that belong to no box may follow a complete video.
     pub(crate) fn finish(&self, is_framed: bool) -> Result<(), String> {
         let is_within_box = self.left > 0 || self.filled > 0 || self.moov_left > 0;
         let proves_its_end = !self.is_open_ended && !is_within_box && (!self.is_fragmented || self.ends_with_mfra);
@@ -139,11 +139,12 @@ impl Boxes {
         self.has_moov && self.has_mdat
     }
 
-    /// Returns `true` if the last header is incomplete, or is not one of an MP4 file.
+    /// Returns `true` if the last header, as far as it has arrived, is not one of an MP4 file.
     fn is_within_foreign_data(&self) -> bool {
-        let [_, _, _, _, n0, n1, n2, n3, ..] = self.header;
-        let is_stray = self.left == 0 && self.filled < 8;
-        self.moov_left == 0 && (is_stray || !TOP_LEVEL.contains(&&[n0, n1, n2, n3]))
+        let end = if self.left > 0 { 8 } else { self.filled.clamp(4, 8) };
+        let name = &self.header[4..end];
+        let is_known = !name.is_empty() && TOP_LEVEL.iter().any(|known| known.starts_with(name));
+        self.moov_left == 0 && !is_known
     }
 
     /// Describes a file by its first bytes.
@@ -269,6 +270,7 @@ mod tests {
             (with(&playable, b"\0\0\0\x20mdat1234"), false, false),
             (with(&playable, b"\0\0\0\x01mdat\0\0"), false, false),
             (with(&fragments, b"\0\0\0\x20moof1234"), false, false),
+            (with(&fragments, b"\0\0\0\x20moo"), false, false),
             (with(&boxes("ftyp mdat"), b"\0\0\0\x20moov1234"), false, false),
             (with(&boxes("ftyp mdat"), b"\0\0\0\x20moov\0\0\0\x10trak"), false, false),
             (boxes("ftyp moov"), false, false),

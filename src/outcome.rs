@@ -23,7 +23,9 @@ impl Outcome {
 
 /// Returns a status in lower case without separators: `timed_out`, `TIMED-OUT` and `timed out` are one status.
 pub(crate) fn normalized(status: &str) -> String {
-    status.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
+    let mut normalized = String::with_capacity(status.len());
+    normalized.extend(status.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()));
+    normalized
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Makes untrusted text safe to display: truncated, on one line, without secrets or terminal escapes.
 
 use std::error::Error;
+use std::sync::OnceLock;
 
 use crate::key_search::{KeySearch, is_bidi_control};
 
@@ -20,14 +21,16 @@ const MAX_READ_BYTES: usize = 2 * MAX_EXCERPT_BYTES;
 /// a key may be a word that also stands in an id.
 #[derive(Clone, Default)]
 pub(crate) struct Redactor {
-    key: KeySearch,
+    key: String,
+    /// Prepared when a text is shown for the first time: a job without faults shows none.
+    search: OnceLock<KeySearch>,
 }
 
 impl Redactor {
     /// Creates a redactor for this key. A key of fewer than 8 characters is not searched for: it would be found in
     /// ordinary words.
     pub(crate) fn new(key: &str) -> Self {
-        Redactor { key: KeySearch::new(key) }
+        Redactor { key: key.to_owned(), search: OnceLock::new() }
     }
 
     /// Returns the first KiB of a text on one line, without the API key and without URL queries, which may be
@@ -67,7 +70,7 @@ impl Redactor {
     fn mask_key(&self, text: &str) -> String {
         let chars: Vec<char> = text.chars().collect();
         let (mut masked, mut end) = (String::with_capacity(text.len()), 0);
-        for found in self.key.find(&chars) {
+        for found in self.search.get_or_init(|| KeySearch::new(&self.key)).find(&chars) {
             masked.extend(&chars[end..found.start]);
             masked += REDACTED;
             end = found.end;

@@ -10,9 +10,9 @@ const MIN_PROGRESS: u64 = 64 * 1024;
 /// hours.
 const MIN_SPEED: f64 = 1024.0;
 
-/// The time limit of one transfer. It bounds what no reader can see: a TLS record or a trailer that arrives byte by byte.
-/// A slow transfer must not reach it: without validators it would start over, and never end. In a day, 84 MiB arrive at
-/// the lowest rate.
+/// The time limit of one transfer. It bounds what no reader can see: a TLS record or a trailer that arrives byte by
+/// byte. A slow transfer must not reach it: without validators it would start over, and never end. In a day, 84 MiB
+/// arrive at the lowest rate.
 pub(crate) const MAX_TRANSFER_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The time and the attempts that a download has spent since its last progress.
@@ -49,7 +49,8 @@ impl ResumeBudget {
         self.waited += waited;
     }
 
-    /// Records bytes that arrived after `waited`, and how many of them are new. Returns `true` if they arrive too slowly.
+    /// Records bytes that arrived after `waited`, and the number of new ones among them. Returns `true` if they arrive
+    /// too slowly.
     pub(crate) fn record_read(&mut self, bytes: u64, new_bytes: u64, waited: Duration) -> bool {
         self.waited += waited;
         let rate = &mut self.rate;
@@ -78,7 +79,7 @@ impl ResumeBudget {
 
     /// Returns the delay before the next attempt, or `None` if the last one has been made.
     ///
-    /// The delay is `delay`, or what the server requested if that is longer. The last attempt is made when `max_wait` has
+    /// That is `delay`, or what the server requested if that is longer. The last attempt is made when `max_wait` has
     /// passed since the last progress.
     pub(crate) fn next_delay(&mut self, delay: Duration, retry_after: Option<Duration>) -> Option<Duration> {
         if self.is_last_attempt {

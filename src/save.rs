@@ -121,6 +121,11 @@ impl<'a> TempVideo<'a> {
         Ok(TempVideo { temp, len })
     }
 
+    /// Returns the path of the temporary file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temp.path
+    }
+
     /// Renames the file to its target, and returns its length in bytes.
     pub(crate) fn persist(mut self) -> Result<u64> {
         let path = self.temp.target;

@@ -170,6 +170,9 @@ const MIN_UNIQUE_NAME: usize = 36;
 /// unreachable, and two generations do not share a UUID.
 fn is_same_id(found: &str, id: &str) -> bool {
     let found = found.trim();
+    if found == id {
+        return true;
+    }
     let (found_name, found_rest) = found.split_at(found.find([':', '%']).unwrap_or(found.len()));
     let (name, rest) = id.split_at(id.find([':', '%']).unwrap_or(id.len()));
     let is_unique = name.len() >= MIN_UNIQUE_NAME || found_rest.is_empty() || rest.is_empty();

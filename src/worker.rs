@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,28 @@ struct Job {
     run: Run,
     /// The thread's own channel. It travels with the job, so that the channel closes when the pool is dropped.
     worker: SyncSender<Job>,
+}
+
+/// Where a call leaves its result: the result itself, or `None` inside if the call has panicked.
+///
+/// A channel for each type of result would take much longer to compile.
+struct Delivery<T> {
+    result: Mutex<Option<Option<T>>>,
+    ready: Condvar,
+}
+
+/// Delivers when it is dropped, so that a call that panics delivers as well.
+struct Sender<T> {
+    delivery: Arc<Delivery<T>>,
+    result: Option<T>,
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // The caller may have stopped waiting.
+        *self.delivery.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.result.take());
+        self.delivery.ready.notify_one();
+    }
 }
 
 /// Why a call has no result.
@@ -57,19 +79,19 @@ impl Workers {
         limit: Duration,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (sender, receiver) = mpsc::sync_channel(1);
+        let delivery = Arc::new(Delivery { result: Mutex::new(None), ready: Condvar::new() });
+        let mut sender = Sender { delivery: Arc::clone(&delivery), result: None };
         self.submit(Box::new(move |release| {
-            let result = call();
+            sender.result = Some(call());
             // First, so that the caller's next call finds this thread idle.
             release();
-            // The caller may have stopped waiting.
-            let _ = sender.send(result);
+            drop(sender);
         }))
         .map_err(Stopped::NoThread)?;
-        receiver.recv_timeout(limit).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Stopped::TimedOut,
-            RecvTimeoutError::Disconnected => Stopped::Panicked,
-        })
+        let result = delivery.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = delivery.ready.wait_timeout_while(result, limit, |result| result.is_none());
+        let (mut result, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        result.take().ok_or(Stopped::TimedOut)?.ok_or(Stopped::Panicked)
     }
 
     fn submit(&self, run: Run) -> io::Result<()> {

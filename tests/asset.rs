@@ -9,7 +9,7 @@ use std::time::Duration;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, RecordedRequest, Step};
 use kling::{AspectRatio, Asset, Charged, Error, Seconds, VideoRequest};
-use support::assets::{assert_current, campfire, events, generate, only_failure};
+use support::assets::{assert_current, campfire, events, generate, kept, only_failure};
 use support::{accepted, closed_address, fox, names, only_id};
 
 fn owl_at(asset: &Asset) -> Asset {
@@ -136,6 +136,7 @@ fn a_completed_generation_is_not_paid_for_again_if_it_fails_later() {
     let (_folder, fox_asset) = campfire();
     generate(&fox_asset, &emulator).unwrap();
     generate(&Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten)), &emulator).unwrap();
+    fs::remove_file(kept(&fox_asset, &emulator, 0)).unwrap();
     for _ in 0..3 {
         let error = generate(&fox_asset, &emulator).unwrap_err();
         assert_eq!(error.generation_id().map(|id| id.as_str()), emulator.creates()[0].generation_id.as_deref());

@@ -8,6 +8,7 @@ use std::path::Path;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, Error, Seconds, VideoRequest, build_script};
+use support::assets::{claim_from_service, kept};
 use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
@@ -30,10 +31,15 @@ fn failed(folder: &TempDir, asset: &Asset, emulator: &Emulator) -> String {
 
 const REFUSAL: &str = "generation costs money and is disabled unless KLING_GENERATE=1 is set";
 
+const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is set";
+
 /// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
-fn command() -> String {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    format!("set AIML_API_KEY and run\n  KLING_GENERATE=1 cargo build --manifest-path {}", manifest.display())
+fn command(value: &str) -> String {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
+    let manifest = package.join("Cargo.toml");
+    let manifest = if is_here { String::new() } else { format!(" --manifest-path {}", manifest.display()) };
+    format!("set AIML_API_KEY and run\n  KLING_GENERATE={value} cargo build -vv{manifest}")
 }
 
 #[test]
@@ -41,7 +47,7 @@ fn a_build_stops_with_what_is_missing_or_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("campfire.mp4");
     let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
-    let command = command();
+    let command = command("1");
     assert_eq!(
         stopped(&folder, &[asset("a campfire"), Asset::new(folder.path().join("sea.mp4"), fox())]),
         format!(
@@ -58,7 +64,87 @@ fn a_build_stops_with_what_is_missing_or_changed() {
             "assets/campfire.mp4 is not current: its request has changed\n  \
              duration: not set → 10\n  \
              prompt: \"a campfire\" → \"a bonfire\"\n\
+             assets/campfire.mp4 will be replaced\n\
              {REFUSAL}; to pay for 1 generation, {command}"
+        )
+    );
+    // What the service has made is kept, and its price is known.
+    claim_from_service(&asset("a campfire"), &emulator);
+    let id = only_id(&emulator);
+    assert_eq!(
+        stopped(&folder, &[asset("a bonfire")]),
+        format!(
+            "assets/campfire.mp4 is not current: its request has changed\n  \
+             prompt: \"a campfire\" → \"a bonfire\"\n\
+             assets/campfire.mp4 will be kept as assets/campfire.{}.mp4\n\
+             {REFUSAL}; to pay for 1 generation (the last one cost 120000 credits), {command}",
+            &id.as_str()[..8]
+        )
+    );
+}
+
+#[test]
+fn a_build_stops_with_what_no_payment_would_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::builder().create([Step::Http(403), Step::Queued, Step::Close]).logs_lag(9).start();
+    let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);
+    // What cannot be sent.
+    let invalid = asset("sea.mp4", fox().cfg_scale(7.5));
+    assert_eq!(
+        stopped(&folder, &[invalid]),
+        "assets/sea.mp4 is not current: invalid cfg_scale: must be between 0 and 1, not 7.5"
+    );
+    assert_eq!(
+        stopped(&folder, &[asset("sea.mp4", fox()), asset("./sea.mp4", VideoRequest::new("an owl"))]),
+        "invalid assets: assets/./sea.mp4 has two different requests"
+    );
+    // What was refused.
+    let old = asset("old.mp4", fox());
+    ensure([&old], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(&folder, std::slice::from_ref(&old)),
+        format!(
+            "assets/old.mp4 is not current: it has not been generated yet; the last attempt was not charged: the service \
+             refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with status 403: Refused by the script \
+             (request id 5b0e8f5c-0000-4000-8000-000000000001); check the account's credit and the API key's permissions\n\
+             {REFUSAL}; to pay for 1 generation, {}",
+            command("1")
+        )
+    );
+    // What was renamed.
+    ensure([&old], || Ok(emulator.client())).unwrap();
+    let new = asset("new.mp4", fox());
+    assert_eq!(
+        stopped(&folder, std::slice::from_ref(&new)),
+        "assets/new.mp4 is not current: its request was already generated as assets/old.mp4; instead of paying again, \
+         rename assets/old.mp4 to assets/new.mp4, and assets/old.mp4.receipt.jsonl to assets/new.mp4.receipt.jsonl"
+    );
+    fs::rename(old.path(), new.path()).unwrap();
+    assert_eq!(
+        stopped(&folder, &[new]),
+        "assets/new.mp4 is not current: its request was already generated, and assets/old.mp4.receipt.jsonl records it; \
+         instead of paying again, rename that file to assets/new.mp4.receipt.jsonl"
+    );
+    // What was edited.
+    fs::rename(folder.path().join("new.mp4"), old.path()).unwrap();
+    let edited = [fs::read(old.path()).unwrap(), b"\0\0\0\x0cfreeedit".to_vec()].concat();
+    fs::write(old.path(), edited).unwrap();
+    assert_eq!(
+        stopped(&folder, &[old]),
+        "assets/old.mp4 is not current: the file is a complete video, but not the one that was generated, and is not \
+         replaced; if it was edited, keep it under another name, and restore the generated file from version control, or \
+         move it away and fetch that one again"
+    );
+    // What may have been accepted.
+    let lost = asset("lost.mp4", VideoRequest::new("an owl"));
+    ensure([&lost], || Ok(emulator.client())).unwrap_err();
+    assert_eq!(
+        stopped(&folder, &[lost]),
+        format!(
+            "assets/lost.mp4 is not current: the create request with client request id kling-RANDOM may have been \
+             accepted and charged; looking it up costs nothing\n\
+             {FETCH_REFUSAL}; to resume 1 generation without paying again, {}",
+            command("fetch")
         )
     );
 }
@@ -69,27 +155,36 @@ fn a_build_stops_with_the_reason_why_a_paid_video_is_not_there() {
     let path = folder.path().join("campfire.mp4");
     let asset = |prompt: &str| Asset::new(&path, VideoRequest::new(prompt));
     let paid = "assets/campfire.mp4 is not current: generation UUID:MODEL was already paid for, but";
-    let free = format!("{REFUSAL}; to resume without paying again, {}", command());
+    let free = format!("{FETCH_REFUSAL}; to resume 1 generation without paying again, {}", command("fetch"));
+    let replaced = "assets/campfire.mp4 will be replaced";
     // The second generation is created, and its video is not received.
     let emulator = Emulator::builder().status_of(0, []).status([Step::Http(401)]).start();
     ensure([&asset("a campfire")], || Ok(emulator.client())).unwrap();
     ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap_err();
     assert_eq!(
         stopped(&folder, &[asset("a bonfire")]),
-        format!("{paid} its video has not been received, and the file is another one\n{free}")
+        format!("{paid} its video has not been received, and the file is another one\n{replaced}\n{free}")
     );
-    // It is received, and the first request is wanted again: both videos have the same length.
+    // It is received, and the first request is wanted again.
     ensure([&asset("a bonfire")], || Ok(emulator.client())).unwrap();
+    let kept = kept(&asset("a campfire"), &emulator, 0);
+    let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
     assert_eq!(
         stopped(&folder, &[asset("a campfire")]),
-        format!("{paid} the file may be the video of another request, which has the same length\n{free}")
+        format!("{paid} its video was kept as assets/{name}, and can be put back at no cost\n{replaced}\n{free}")
+    );
+    // Both videos have the same length.
+    fs::remove_file(kept).unwrap();
+    assert_eq!(
+        stopped(&folder, &[asset("a campfire")]),
+        format!("{paid} the file may be the video of another request, which has the same length\n{replaced}\n{free}")
     );
     fs::write(&path, "version https://git-lfs.github.com/spec/v1").unwrap();
     assert_eq!(
         stopped(&folder, &[asset("a bonfire")]),
         format!(
             "{paid} the file is not its video; restore it from version control (`git lfs pull`, if it is stored there), \
-             or fetch it again\n{free}"
+             or fetch it again\n{replaced}\n{free}"
         )
     );
     fs::remove_file(&path).unwrap();
@@ -119,22 +214,24 @@ fn what_only_a_person_can_decide_is_said() {
         format!(
             "assets/campfire.mp4 is not current: generation a:b ended without a video: no (status expired); it may have \
              been charged, and only a person can decide to pay again, so check the account's charges; to generate it \
-             again, which may charge you twice, delete assets/campfire.mp4.receipt.jsonl\n{REFUSAL}; to resume without \
-             paying again, {}",
-            command()
+             again, which may charge you twice, delete assets/campfire.mp4.receipt.jsonl\n{FETCH_REFUSAL}; to resume 1 \
+             generation without paying again, {}",
+            command("fetch")
         )
     );
     // Nothing can be run for these, so no command is printed.
     fs::write(asset.receipt_path(), requested.replace("1795365855", "1")).unwrap();
     let text = stopped(&folder, std::slice::from_ref(&asset));
     let (before, after) = text.split_once(" days ago").unwrap();
-    assert!(before.starts_with("assets/campfire.mp4 is not current: a create request was sent "), "{before}");
+    let perhaps = "assets/campfire.mp4 is not current: the create request with client request id kling-1 may have been \
+                   accepted and charged; it was sent ";
+    assert!(before.starts_with(perhaps), "{before}");
     assert_eq!(
         after,
         format!(
             ", and its outcome can no longer be looked up, because the service's logs go back 7 days; check the \
              account's charges of that day; to generate the asset again, which may charge you twice, delete \
-             assets/campfire.mp4.receipt.jsonl\n{REFUSAL}"
+             assets/campfire.mp4.receipt.jsonl"
         )
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();
@@ -142,7 +239,7 @@ fn what_only_a_person_can_decide_is_said() {
         stopped(&folder, &[asset]),
         format!(
             "assets/campfire.mp4 is not current: the last line of its receipt is incomplete; restore the receipt from \
-             version control, or remove that line if it was cut off by a crash\n{REFUSAL}"
+             version control, or remove that line if it was cut off by a crash"
         )
     );
 }
@@ -168,9 +265,8 @@ fn unknown_outcomes_name_the_id_and_the_next_step() {
     let logs = [Step::Completed, Step::Html(403)];
     let emulator = Emulator::builder().create([Step::Close]).logs_lag(9).logs(logs).start();
     let failed = || failed(&folder, &asset, &emulator);
-    let unknown = "assets/campfire.mp4: the create request with client request id kling-RANDOM may have been accepted \
-                   and charged; before sending it again, look this id up in the service's logs, which go back 7 days\n  \
-                   caused by:";
+    let unknown = "assets/campfire.mp4 is not current: the create request with client request id kling-RANDOM may have \
+                   been accepted and charged:";
     let post = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
     assert_eq!(
         failed(),
@@ -195,9 +291,9 @@ fn unknown_outcomes_name_the_id_and_the_next_step() {
     );
     fs::write(asset.receipt_path(), "{\"requ").unwrap();
     assert_eq!(
-        failed().replace("(lost)", "kling-RANDOM"),
+        failed(),
         format!(
-            "{unknown} the last line of its receipt is incomplete; restore the receipt from version control, or remove \
+            "assets/campfire.mp4 is not current: the last line of its receipt is incomplete; restore the receipt from version control, or remove \
              that line if it was cut off by a crash"
         )
     );
@@ -219,9 +315,9 @@ fn files_and_receipts_that_cannot_be_used_are_named() {
     fs::write(asset.receipt_path(), "another file\n").unwrap();
     let unreadable = "failed to read the receipt assets/campfire.mp4.receipt.jsonl\n  \
                       caused by: line 1 is not a valid receipt entry; restore the receipt from version control";
-    assert_eq!(failed(), format!("assets/campfire.mp4: {unreadable}"));
+    assert_eq!(failed(), unreadable);
     let stopped = stopped(&folder, std::slice::from_ref(&asset));
-    assert_eq!(stopped, format!("assets/campfire.mp4 is not current: {unreadable}\n{REFUSAL}"));
+    assert_eq!(stopped, format!("assets/campfire.mp4 is not current: {unreadable}"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, Error, Seconds, VideoRequest};
-use support::assets::{assert_current, campfire, events, generate, generate_impatiently, only_failure};
+use support::assets::{assert_current, campfire, events, generate, generate_impatiently, kept, only_failure};
 use support::{accepted, fox, only_id};
 
 fn owl_at(asset: &Asset) -> Asset {
@@ -303,6 +303,7 @@ fn a_file_that_may_be_right_is_not_given_up() {
     generate(&fox_asset, &emulator).unwrap();
     generate(&owl_asset, &emulator).unwrap();
     // Both videos have the same length, and the service has deleted both.
+    fs::remove_file(kept(&fox_asset, &emulator, 0)).unwrap();
     let error = generate_impatiently(&fox_asset, &emulator).unwrap_err();
     let second = emulator.creates()[1].header("x-client-request-id").unwrap().to_owned();
     let advice = format!(

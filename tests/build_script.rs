@@ -56,19 +56,28 @@ const GENERATE: (&str, &str) = ("KLING_GENERATE", "1");
 #[test]
 fn nothing_is_generated_unless_it_is_permitted() {
     let package = Package::new(Emulator::script([]));
-    let table: [(&[(&str, &str)], &str); 7] = [
-        (&[], "disabled unless KLING_GENERATE=1 is set"),
-        (&[("KLING_GENERATE", "")], "disabled unless KLING_GENERATE=1 is set"),
-        (&[("KLING_GENERATE", "0")], "disabled unless KLING_GENERATE=1 is set"),
-        (&[("KLING_GENERATE", "true")], "disabled unless KLING_GENERATE=1 is set"),
-        (&[GENERATE, ("DOCS_RS", "1")], "DOCS_RS is set"),
-        (&[GENERATE, ("DOCS_RS", "")], "docs.rs"),
-        (&[GENERATE, ("CARGO_NET_OFFLINE", "true")], "CARGO_NET_OFFLINE is set"),
+    let unknown = |value: &str| {
+        format!("KLING_GENERATE={value} permits nothing, because the known values are 1, fetch and rehearse")
+    };
+    let disabled = "disabled unless KLING_GENERATE=1 is set".to_owned();
+    let table: [(&[(&str, &str)], String); 11] = [
+        (&[], disabled.clone()),
+        (&[("KLING_GENERATE", "")], disabled.clone()),
+        (&[("KLING_GENERATE", "0")], disabled),
+        (&[("KLING_GENERATE", "true")], unknown("true")),
+        (&[("KLING_GENERATE", "1:")], unknown("1:")),
+        (&[("KLING_GENERATE", "fetch")], "KLING_GENERATE=fetch creates no generation".to_owned()),
+        (&[("KLING_GENERATE", "fetch:assets/fox.mp4")], "fetch:assets/fox.mp4 permits nothing else".to_owned()),
+        (&[("KLING_GENERATE", "1:assets/cat.mp4")], "1:assets/cat.mp4 permits nothing else".to_owned()),
+        (&[GENERATE, ("DOCS_RS", "1")], "DOCS_RS is set".to_owned()),
+        (&[("KLING_GENERATE", "rehearse"), ("DOCS_RS", "")], "docs.rs".to_owned()),
+        (&[GENERATE, ("CARGO_NET_OFFLINE", "true")], "CARGO_NET_OFFLINE is set".to_owned()),
     ];
     for (environment, reason) in table {
         let output = package.run(environment);
-        assert!(output.contains(reason), "{environment:?}: {output}");
-        let command = format!("KLING_GENERATE=1 cargo build --manifest-path {}", package.path("Cargo.toml").display());
+        assert!(output.contains(&reason), "{environment:?}: {output}");
+        let command =
+            format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display());
         assert!(output.contains("to pay for 2 generations") && output.contains(&command), "{environment:?}: {output}");
     }
     // Cargo unpacks what it has packaged, and builds it: a file that was generated there would be lost.
@@ -85,9 +94,11 @@ fn generated_assets_are_reported_and_then_free() {
     let package = Package::new(Emulator::script([]));
     let output = package.run(&[GENERATE]);
     assert_passes(&output);
-    let asset = package.path("assets/fox.mp4").display().to_string();
+    let asset = "assets/fox.mp4";
     for line in [
         "cargo::rerun-if-env-changed=KLING_GENERATE".to_owned(),
+        "cargo::rerun-if-env-changed=KLING_DENY_REHEARSALS".to_owned(),
+        "this run will pay for 2 generations".to_owned(),
         format!("cargo::rerun-if-changed={asset}"),
         format!("cargo::rerun-if-changed={asset}.receipt.jsonl"),
         format!("cargo::warning={asset} was generated for 120000 credits"),
@@ -97,20 +108,60 @@ fn generated_assets_are_reported_and_then_free() {
     }
     assert!(output.contains(&format!("{asset}: created generation ")), "{output}");
     assert!(!output.contains("canary"), "{output}");
-    assert_eq!(output.matches("rerun-if-env-changed").count(), 1, "{output}");
+    assert_eq!(output.matches("rerun-if-env-changed").count(), 2, "{output}");
 
     let connections = package.emulator.connections();
     for environment in [&[][..], &[GENERATE], &[("DOCS_RS", "1")], &[("CARGO_NET_OFFLINE", "true")]] {
         let output = package.run(environment);
         assert_passes(&output);
-        let warning = format!(
-            "cargo::warning={asset} is a rehearsal, generated on {}; to replace it, restore it and its receipt from \
-             version control; to generate it again, delete {asset}.receipt.jsonl and move {asset} away",
-            package.emulator.base_url(),
-        );
+        let warning = "cargo::warning=assets/fox.mp4, assets/owl.mp4 are test clips of an emulator; to replace one, \
+                       restore the real one with its receipt from version control, or delete the receipt, move the file \
+                       away and generate it";
         assert!(output.lines().any(|line| line == warning), "{output}");
     }
     assert_eq!(package.emulator.connections(), connections);
+}
+
+#[test]
+fn a_list_limits_the_generation() {
+    let package = Package::new(Emulator::script([]));
+    let output = package.run(&[("KLING_GENERATE", "1:assets/owl.mp4")]);
+    assert!(output.contains("this run will pay for 1 generation\n"), "{output}");
+    assert!(output.contains("assets/fox.mp4 is not current: it has not been generated yet"), "{output}");
+    assert!(output.contains("cargo::warning=assets/owl.mp4 was generated for 120000 credits"), "{output}");
+    assert_eq!(package.emulator.creates().len(), 1);
+    assert_passes(&package.run(&[("KLING_GENERATE", "1:assets/owl.mp4,assets/fox.mp4")]));
+}
+
+#[test]
+fn what_exists_is_fetched_without_paying() {
+    let package = Package::new(Emulator::builder().status([Step::Http(401)]).start());
+    package.run(&[("KLING_GENERATE", "1:assets/fox.mp4")]);
+    let output = package.run(&[("KLING_GENERATE", "fetch")]);
+    assert!(output.contains("this run will resume 1 generation without paying again\n"), "{output}");
+    assert!(output.contains("cargo::warning=assets/fox.mp4 was fetched\n"), "{output}");
+    assert!(output.contains("assets/owl.mp4 is not current: it has not been generated yet"), "{output}");
+    assert_eq!(package.emulator.creates().len(), 1);
+}
+
+#[test]
+fn a_rehearsal_needs_no_server_and_can_be_denied() {
+    let package = Package::new(Emulator::script([]));
+    let rehearse = ("KLING_GENERATE", "rehearse");
+    let output = package.run(&[rehearse, ("CARGO_NET_OFFLINE", "true"), ("AIML_API_KEY", "")]);
+    assert_passes(&output);
+    assert!(output.contains("this run will make 2 test clips\n"), "{output}");
+    assert_passes(&package.run(&[]));
+    let output = package.run(&[("KLING_DENY_REHEARSALS", "1")]);
+    assert!(
+        output.contains(
+            "assets/fox.mp4 is not current: KLING_DENY_REHEARSALS=1 is set, and these are test clips of an emulator: \
+             assets/fox.mp4, assets/owl.mp4; for each, restore"
+        ),
+        "{output}"
+    );
+    assert_passes(&package.run(&[("KLING_DENY_REHEARSALS", "0")]));
+    assert_eq!(package.emulator.connections(), 0);
 }
 
 #[test]
@@ -122,7 +173,9 @@ fn an_asset_that_fails_is_reported_once_and_fails_alone() {
     assert_eq!(output.matches("moderated").count(), 1, "{output}");
     assert_eq!(output.matches(" was generated for ").count(), 1, "{output}");
     let output = package.run(&[]);
-    assert!(output.contains("to pay for 1 generation,"), "{output}");
+    assert!(output.contains("to pay for 1 generation, set"), "{output}");
+    assert!(output.contains("it has not been generated yet; the last attempt was not charged: "), "{output}");
+    assert!(output.contains("moderated"), "{output}");
     assert_passes(&package.run(&[GENERATE]));
     assert_eq!(package.emulator.creates().len(), 3);
 }

@@ -14,7 +14,7 @@ use Step::{
     Truncate, TruncateChunked, TruncateWithoutLength, WrongRange,
 };
 
-/// How a download ends.
+/// The end of a download.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     /// With the complete file, after at least this many requests for it.

@@ -10,7 +10,7 @@ use kling::emulator::Emulator;
 use support::file_server::{FileServer, boxes, chunked, chunks, file, framed, header, part, range, response};
 use support::{RawServer, cause, fox, millis, names};
 
-/// How a download ends.
+/// The end of a download.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     /// With the complete file, after this many requests for it.
@@ -164,7 +164,7 @@ fn file_size_decides_where_only_the_connection_ends() {
             NotAVideo("it ends after 9004 bytes, and nothing shows that this is its end"),
         ),
         case("stray bytes and the right hint", stray(), Some(9004), until_close, Saved(1)),
-        // Whoever knows ranges can be asked for the byte after the last one.
+        // A server that knows ranges shows that there is no byte after the last one.
         case("a high hint, and ranges", file(), Some(12_001), until_close_with_ranges, Saved(2)),
         case("fragments, and ranges", fragments(), None, until_close_with_ranges, Saved(2)),
         case("no last length, and ranges", open_ended(), None, until_close_with_ranges, Saved(2)),

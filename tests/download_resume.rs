@@ -20,7 +20,7 @@ const DATE: &str = "Mon, 19 Oct 2026 07:28:00 GMT";
 /// The number of bytes before the first transfer breaks off.
 const CUT: usize = 5000;
 
-/// How a download ends whose first transfer broke off.
+/// The end of a download whose first transfer broke off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     /// The second response was resumed with this `If-Range`.
@@ -235,8 +235,8 @@ fn a_server_without_ranges_is_read_from_the_start_each_time() {
         let (client, video) = video(&emulator);
         assert!(read(&client, &video).unwrap() == complete, "ETags: {etags}");
         assert_eq!(emulator.files().len(), 5);
-        let asks_for_range = emulator.files().iter().any(|file| file.header("range").is_some());
-        assert_eq!(asks_for_range, etags, "without a validator, a range could be of another file");
+        let has_range = emulator.files().iter().any(|file| file.header("range").is_some());
+        assert_eq!(has_range, etags, "without a validator, a range could be of another file");
     }
 }
 
@@ -266,7 +266,7 @@ fn a_file_that_ends_within_the_prefix_is_another_one() {
 fn a_file_that_changes_repeatedly_is_never_glued_together() {
     let (old, mut new) = (file(), file());
     new[4500] ^= 1;
-    // The old file, cut; the new one, cut before the byte that differs; the rest of the new one, to whoever asks.
+    // The old file, cut; the new one, cut before the byte that differs; the rest of the new one, to a request for it.
     let kept = old.clone();
     let server = FileServer::start(move |number, head| {
         let cut = |etag: &str, bytes: &[u8]| {

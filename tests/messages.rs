@@ -195,9 +195,7 @@ fn failed_assets_are_counted_and_name_their_path_once() {
     assert_prints(
         &Error::AssetsNotMade { failed: vec![(one.into(), unknown), (two.into(), unwritable)] },
         "2 assets could not be made:\n\
-         assets/campfire.mp4: the create request with client request id fox-1 may have been accepted and charged; \
-         before sending it again, look this id up in the service's logs, which go back 7 days\n  \
-         caused by: look again in some minutes\n\
+         assets/campfire.mp4 is not current: look again in some minutes\n\
          failed to write assets/sea.mp4; give this user permission to read and write there\n  \
          caused by: permission denied",
     );

@@ -6,7 +6,9 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Stage};
+use super::event::request_json;
 use super::journal::Journal;
+use super::kept;
 use super::state::{Asset, Finding, State};
 use crate::builder::SERVICE;
 use crate::error::Error;
@@ -75,7 +77,7 @@ impl<'a> Advice<'a> {
     pub(super) fn reason(&self, state: &State) -> String {
         match state {
             State::Current(_) => "it is current".to_owned(),
-            State::Missing => "it has not been generated yet".to_owned(),
+            State::Missing => format!("it has not been generated yet{}", self.last_failure()),
             State::Untracked => format!(
                 "there is a file, but {} does not say what it was generated from; restore the receipt from version \
                  control (whoever generated the file may not have committed it), or move the file away if it is another \
@@ -84,13 +86,13 @@ impl<'a> Advice<'a> {
             ),
             State::Stale { differences } => {
                 let lines: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
-                format!("its request has changed{}", lines.concat())
+                format!("its request has changed{}{}", lines.concat(), self.last_failure())
             }
             State::InProgress { id } => self.in_progress(id),
             State::Ended { id, reason } => self.ended(id, reason),
             State::Unknown { client_request_id: Some(_) } if self.is_beyond_logs() => self.beyond_logs(),
             State::Unknown { client_request_id: Some(_) } => {
-                "a create request was sent, and its outcome is unknown".to_owned()
+                format!("{}; looking it up costs nothing", self.perhaps_accepted())
             }
             // Events are synced before the step that they announce: a line that was not written was not acted on.
             State::Unknown { client_request_id: None } => {
@@ -101,9 +103,22 @@ impl<'a> Advice<'a> {
         }
     }
 
+    /// Returns why the last attempt for this request was not charged.
+    fn last_failure(&self) -> String {
+        let request = request_json(&self.asset.request).unwrap_or_default();
+        let last = self.journal.attempts.iter().rev().find(|attempt| attempt.request == request);
+        match last.and_then(Attempt::closed_reason) {
+            Some(reason) => format!("; the last attempt was not charged: {reason}"),
+            None => String::new(),
+        }
+    }
+
     fn in_progress(&self, id: &GenerationId) -> String {
         let has_file_size = |len| self.attempt.is_some_and(|attempt| attempt.has_file_size(len));
+        let kept = self.attempt.and_then(|attempt| kept::find(self.asset.path(), attempt));
+        let kept = kept.map(|kept| format!("its video was kept as {}, and can be put back at no cost", kept.display()));
         let problem = match self.file_len {
+            _ if kept.is_some() => kept.as_deref().unwrap_or_default(),
             Some(len) if has_file_size(len) => {
                 "the file may be the video of another request, which has the same length"
             }
@@ -157,9 +172,11 @@ impl<'a> Advice<'a> {
 
     /// Returns what to do about a create request whose outcome is unknown.
     pub(super) fn unknown(&self, lookup: &Lookup<'_>) -> String {
-        match lookup {
+        if self.is_beyond_logs() && !matches!(lookup, Lookup::Sent(_)) {
+            return self.beyond_logs();
+        }
+        let next = match lookup {
             Lookup::Sent(error) => format!("{}; run this again in some minutes, which looks it up", causes(error)),
-            _ if self.is_beyond_logs() => self.beyond_logs(),
             Lookup::Failed(error) => {
                 format!("it could not be looked up: {}; run this again later, which looks it up again", causes(error))
             }
@@ -172,14 +189,21 @@ impl<'a> Advice<'a> {
                  generate the asset again, which may charge you twice, {}",
                 self.delete_hint(),
             ),
-        }
+        };
+        format!("{}: {next}", self.perhaps_accepted())
+    }
+
+    /// Names a create request whose outcome is unknown.
+    fn perhaps_accepted(&self) -> String {
+        let id = self.attempt.map_or("(lost)", |attempt| &attempt.client_request_id);
+        format!("the create request with client request id {id} may have been accepted and charged")
     }
 
     fn beyond_logs(&self) -> String {
         format!(
-            "a create request was sent {} days ago, and its outcome can no longer be looked up, because the service's \
-             logs go back 7 days; check the account's charges of that day; to generate the asset again, which may charge \
-             you twice, {}",
+            "{}; it was sent {} days ago, and its outcome can no longer be looked up, because the service's logs go back 7 \
+             days; check the account's charges of that day; to generate the asset again, which may charge you twice, {}",
+            self.perhaps_accepted(),
             self.age().as_secs() / DAY.as_secs(),
             self.delete_hint(),
         )
@@ -210,17 +234,6 @@ impl<'a> Advice<'a> {
             format!("to generate it again, which is charged again, {}", self.delete_hint())
         };
         Some(format!("{causes}; the generation is {days} days old and seems to be deleted; {instead}"))
-    }
-
-    /// Returns the warning for a current asset that was generated by an emulator.
-    pub(super) fn rehearsal(&self) -> Option<String> {
-        let server = self.attempt?.emulator_url()?;
-        Some(format!(
-            "{} is a rehearsal, generated on {server}; to replace it, restore it and its receipt from version control; to \
-             generate it again, {}",
-            self.asset.path().display(),
-            self.delete_hint(),
-        ))
     }
 
     /// Returns what a person deletes to give up the attempt. Other generations in the receipt were paid for, too.
@@ -295,7 +308,7 @@ fn causes(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{now, request_json};
+    use super::super::event::now;
     use super::super::journal::parse;
     use super::*;
     use crate::request::VideoRequest;

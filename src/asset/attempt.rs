@@ -77,6 +77,10 @@ impl Attempt {
         }
     }
 
+    pub(super) fn id(&self) -> Option<&GenerationId> {
+        self.id.as_ref()
+    }
+
     /// Returns the origin of the server that the request was sent to.
     pub(super) fn server(&self) -> &str {
         self.server.as_deref().unwrap_or(SERVICE)
@@ -97,6 +101,11 @@ impl Attempt {
             requested_at: self.requested_at,
             server: self.server.clone(),
         })
+    }
+
+    /// Returns when the request was sent first, in seconds since the Unix epoch.
+    pub(super) fn requested_at(&self) -> u64 {
+        self.requested_at
     }
 
     /// Returns the cost, as far as it is known.

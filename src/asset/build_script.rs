@@ -1,45 +1,75 @@
 //! The policy of build scripts: Cargo's protocol, and no cost unless `KLING_GENERATE` permits it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Display;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::advice::{Advice, Remedy};
+use super::cargo::{command, is_copy};
 use super::ensure::{Ensure, check_all, step_text};
+use super::mode::{DENY_REHEARSALS, GENERATE, Mode, Permission, denies_rehearsals};
+use super::paths::dedup_by_path;
 use super::state::Asset;
+use super::survey::Survey;
 use crate::charged::Charged;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::update::Update;
 
-/// The variable that permits generation. It is the only one passed to `rerun-if-env-changed`: Cargo stores the values
-/// of those variables as plain text under `target`, so the API key must not be among them.
-const GENERATE: &str = "KLING_GENERATE";
-
 /// Checks the assets of a package in its `build.rs`: stops the build unless all of them are current, and generates them
-/// if `KLING_GENERATE=1` is set.
+/// if the environment permits it.
 ///
-/// One developer generates the files, and pays, by running `KLING_GENERATE=1 cargo build` with the API key in the
+/// One developer generates the files, and pays, by running `KLING_GENERATE=1 cargo build -vv` with the API key in the
 /// environment, and commits the files and their receipts. All other builds are free: they compare the request and the
-/// file's length with the receipt, and need no network and no key. Nothing is ever generated on docs.rs (`DOCS_RS`),
-/// offline (`CARGO_NET_OFFLINE=true`; Cargo does not pass the flag `--offline` to build scripts), and in a copy that
-/// Cargo has made (packaged, vendored, a git dependency).
+/// file's length with the receipt, and need no network and no key.
+///
+/// | Variable | Effect |
+/// |---|---|
+/// | `KLING_GENERATE=1` | Generates what is missing or changed, which is charged, and fetches what exists. Needs `AIML_API_KEY`. |
+/// | `KLING_GENERATE=fetch` | Resumes generations that exist, and fetches their videos. Never creates one. Needs `AIML_API_KEY`. |
+/// | `KLING_GENERATE=rehearse` | Makes test clips with an emulator inside the build script, offline and for free. Needs the feature `emulator`. |
+/// | `KLING_GENERATE=1:assets/a.mp4,assets/b.mp4` | Limits any of the three to these assets. |
+/// | not set, `0`, any other value | Generates nothing and sends nothing. A value that means nothing is reported. |
+/// | `KLING_DENY_REHEARSALS=1` | Stops the build at a test clip, for releases and CI. |
+///
+/// Nothing is ever generated in a copy that Cargo has made (packaged, vendored, a git dependency) and on docs.rs
+/// (`DOCS_RS`). Offline (`CARGO_NET_OFFLINE=true`; Cargo does not pass the flag `--offline` to build scripts), only a
+/// rehearsal is possible.
 ///
 /// Relative paths start at the directory of the package's `Cargo.toml`. `OUT_DIR` is not used, because `cargo clean`
 /// would delete what was paid for.
 ///
-/// Prints `cargo::rerun-if-changed` for the files and their receipts, and a `cargo::warning` for each asset that was
-/// generated and for each rehearsal: an asset that was generated on another server than the service. Steps are printed
-/// to standard error, which `cargo build -vv` shows. Nobody has to read the output: an asset is recorded before it is
-/// printed.
+/// A build that stops says what is missing, what a run would pay for, fetch and replace, and which command runs it. A
+/// video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+///
+/// Prints `cargo::rerun-if-changed` for the files and their receipts, a `cargo::warning` for each asset that was
+/// generated or fetched, and one for all rehearsals. Steps are printed to standard error, which `cargo build -vv` shows.
+/// Nobody has to read the output: an asset is recorded before it is printed.
+///
+/// # Without TLS
+///
+/// The free check needs no TLS, and so neither a C compiler nor most of the dependencies. A package can leave TLS out of
+/// all builds but those that generate:
+///
+/// ```toml
+/// [features]
+/// generate = ["kling/rustls"]
+///
+/// [build-dependencies]
+/// kling = { version = "0.1", default-features = false }
+/// ```
+///
+/// ```sh
+/// KLING_GENERATE=1 cargo build -vv --features generate
+/// ```
 ///
 /// # Errors
 ///
-/// - [`Error::AssetNotCurrent`](crate::Error::AssetNotCurrent): an asset is not current, and may not be generated. The message says why, and which
-///   command generates it.
-/// - The errors of [`ensure`](crate::asset::ensure), and [`Error::MissingKey`](crate::Error::MissingKey).
+/// - [`Error::AssetNotCurrent`]: an asset is not current, and may not be generated; or it is a rehearsal, and
+///   `KLING_DENY_REHEARSALS=1` is set. The message says why, and which command generates it.
+/// - [`Error::InvalidConfig`]: one path has two different requests; or TLS is needed, and was left out.
+/// - The errors of [`ensure`](crate::asset::ensure), and [`Error::MissingKey`].
 ///
 /// # Example
 ///
@@ -61,21 +91,29 @@ const GENERATE: &str = "KLING_GENERATE";
 /// ```
 pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let assets: Vec<Asset> =
-        assets.into_iter().map(|asset| Asset { path: package.join(&asset.path), ..asset }).collect();
-    print_directive(format_args!("rerun-if-env-changed={GENERATE}"));
+    // Cargo runs build scripts in the package's directory, where relative paths are right as they are, and shorter.
+    let is_here = env::current_dir().is_ok_and(|here| here == package);
+    let locate = |asset: Asset| if is_here { asset } else { Asset { path: package.join(&asset.path), ..asset } };
+    let assets: Vec<Asset> = assets.into_iter().map(locate).collect();
+    for variable in [GENERATE, DENY_REHEARSALS] {
+        print_directive(format_args!("rerun-if-env-changed={variable}"));
+    }
     for asset in &assets {
         print_directive(format_args!("rerun-if-changed={}", asset.path.display()));
         print_directive(format_args!("rerun-if-changed={}", asset.receipt_path().display()));
     }
-    let rehearsals = match generation_forbidden(&package) {
-        Some(refusal) => check(&assets, &refusal)?,
-        None => generate(&assets)?,
-    };
-    for rehearsal in rehearsals {
-        print_directive(format_args!("warning={rehearsal}"));
+    let indexed: Vec<_> = assets.iter().enumerate().collect();
+    let assets: Vec<&Asset> = dedup_by_path(&indexed)?.into_iter().map(|(_, asset)| asset).collect();
+    let permission = Permission::from_env();
+    let forbidden = generation_forbidden(&package, permission.mode);
+    if forbidden.is_none() {
+        generate(&assets, &permission, &package)?;
     }
-    Ok(())
+    let survey = Survey::new(&assets);
+    if !survey.stopped.is_empty() {
+        return Err(stop(&survey, forbidden.as_ref(), &permission, &package));
+    }
+    check_rehearsals(&survey)
 }
 
 /// Prints a line for Cargo. If nobody reads it (Cargo was killed), the assets are still generated and recorded, so the
@@ -89,156 +127,163 @@ fn print_step(asset: &Asset, step: &str) {
     let _ = writeln!(io::stderr(), "{}: {step}", asset.path.display());
 }
 
-/// Generates the assets that are not current, and returns the warnings about rehearsals.
-fn generate(assets: &[Asset]) -> Result<Vec<String>> {
-    let assets: Vec<&Asset> = assets.iter().collect();
+/// Does what is permitted, after it has been printed. Fails if an asset has failed.
+fn generate(assets: &[&Asset], permission: &Permission, package: &Path) -> Result<()> {
+    let survey = Survey::new(assets);
+    let is_included = |asset: &&Asset| permission.includes(&asset.path, package);
+    let to_pay = survey.to_pay.iter().filter(|_| permission.mode != Mode::Fetch);
+    let due: Vec<&Asset> = to_pay.chain(&survey.to_fetch).copied().filter(is_included).collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    if let Some(plan) = Survey::new(&due).plan(permission.mode == Mode::Rehearse) {
+        let _ = writeln!(io::stderr(), "{plan}");
+    }
+    let ensure = Ensure::new(due.iter().copied()).may_create(permission.mode != Mode::Fetch);
+    let ensure = ensure.beside(assets).notify(print_step);
+    if permission.mode == Mode::Rehearse { rehearse(ensure, &due) } else { run(ensure, &due, connect) }
+}
+
+/// Runs on an emulator of its own, which ends with the run.
+#[cfg(feature = "emulator")]
+fn rehearse(ensure: Ensure<'_>, assets: &[&Asset]) -> Result<()> {
+    let started = crate::emulator::Emulator::builder().try_start();
+    let emulator = started.map_err(|error| Error::InvalidConfig { what: GENERATE, reason: error.to_string() })?;
+    run(ensure, assets, || Ok(emulator.client()))
+}
+
+#[cfg(not(feature = "emulator"))]
+fn rehearse(_: Ensure<'_>, _: &[&Asset]) -> Result<()> {
+    let reason = "`rehearse` needs the feature `emulator` of kling; in Cargo.toml, add features = [\"emulator\"] to it";
+    Err(Error::InvalidConfig { what: GENERATE, reason: reason.to_owned() })
+}
+
+/// Connects to the server in the environment.
+fn connect() -> Result<Client> {
+    let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
+    let is_loopback = |name: &str| env::var(name).is_ok_and(|base| base.starts_with("http://"));
+    if !has_tls && !is_loopback("AIML_API_BASE") && !is_loopback("AIMLAPI_API_BASE") {
+        let reason = "the service needs TLS, which this build of kling leaves out; enable its feature `rustls`, for \
+                      example with `generate = [\"kling/rustls\"]` under [features] in Cargo.toml, and `cargo build \
+                      --features generate`";
+        return Err(Error::InvalidConfig { what: GENERATE, reason: reason.to_owned() });
+    }
+    Client::from_env()
+}
+
+/// Generates and fetches the assets, and prints what becomes of each.
+fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<Client>) -> Result<()> {
     let mut failed = Vec::new();
+    let mut created = BTreeSet::new();
     let mut last_steps = vec![String::new(); assets.len()];
-    for (index, update) in Ensure::new(assets.iter().copied()).notify(print_step).updates(Client::from_env)? {
+    for (index, update) in ensure.updates(connect)? {
         if let Some(step) = step_text(&update, &last_steps[index]) {
             print_step(assets[index], &step);
             last_steps[index] = step;
         }
         match update {
+            Update::Created(_) => {
+                created.insert(index);
+            }
             Update::Finished(Ok(video)) => {
                 let cost = video.usage.unwrap_or_default();
-                let path = assets[index].path.display();
-                print_directive(format_args!("warning={path} was generated for {cost}"));
+                // An earlier run has paid for a generation that was resumed.
+                let deed =
+                    if created.contains(&index) { format!("generated for {cost}") } else { "fetched".to_owned() };
+                let is_rehearsal =
+                    assets[index].state().is_ok_and(|state| state.origin().is_some_and(|origin| origin.is_rehearsal()));
+                let advice = if is_rehearsal { "" } else { "; commit it with its receipt" };
+                print_directive(format_args!("warning={} was {deed}{advice}", assets[index].path.display()));
             }
             Update::Finished(Err(error)) => failed.push((index, error)),
             _ => {}
         }
     }
-    check_all(&assets, failed)?;
-    Ok(assets
-        .iter()
-        .filter_map(|asset| {
-            let (finding, journal) = asset.inspect().ok()?;
-            Advice::new(asset, &finding, &journal).rehearsal()
-        })
-        .collect())
+    check_all(assets, failed)
 }
 
-/// Why nothing may be generated, and the command that would generate it.
-struct Refusal {
-    reason: &'static str,
-    command: Option<String>,
-}
-
-/// Returns `None` if assets may be generated.
-fn generation_forbidden(package: &Path) -> Option<Refusal> {
-    let is = |name: &str, value: &str| env::var_os(name).is_some_and(|found| found == value);
+/// Returns why nothing may be generated here, whatever is set, and whether a command elsewhere would.
+fn generation_forbidden(package: &Path, mode: Mode) -> Option<Forbidden> {
     if is_copy(package) {
-        let reason = "this is a copy that Cargo has made, and a file that is generated here would be lost; generate it \
-                      in the package's own directory, and check that `include` in its Cargo.toml names the file and its \
-                      receipt";
-        return Some(Refusal { reason, command: None });
+        return Some(Forbidden::Copy);
     }
-    let reason = if env::var_os("DOCS_RS").is_some() {
-        "docs.rs (DOCS_RS is set) builds without a network"
-    } else if is("CARGO_NET_OFFLINE", "true") {
-        "Cargo is offline (CARGO_NET_OFFLINE is set)"
-    } else if !is(GENERATE, "1") {
-        // No other value counts: a payment must be intended.
-        "generation costs money and is disabled unless KLING_GENERATE=1 is set"
+    let is_offline = env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true");
+    if env::var_os("DOCS_RS").is_some() {
+        Some(Forbidden::Because("docs.rs (DOCS_RS is set) builds without a network"))
+    } else if is_offline && mode != Mode::Rehearse {
+        Some(Forbidden::Because("Cargo is offline (CARGO_NET_OFFLINE is set)"))
+    } else if mode == Mode::Check {
+        Some(Forbidden::NotPermitted)
     } else {
-        return None;
-    };
-    Some(Refusal { reason, command: Some(command(package)) })
-}
-
-/// Returns `true` if this is a copy that Cargo has made: of a package that it has packaged (`cargo package`, a
-/// registry, `cargo vendor`) or checked out (a git dependency).
-fn is_copy(package: &Path) -> bool {
-    let manifest = fs::read(package.join("Cargo.toml")).unwrap_or_default();
-    let is_packaged = manifest.starts_with(b"# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO");
-    is_packaged || package.ancestors().any(|directory| directory.join(".cargo-ok").exists())
-}
-
-/// Checks that all assets are current, and returns the warnings about rehearsals.
-fn check(assets: &[Asset], refusal: &Refusal) -> Result<Vec<String>> {
-    let (mut to_pay, mut to_resume) = (0, 0);
-    let mut rehearsals = Vec::new();
-    let mut charged = Charged::No;
-    let mut stopped = Vec::new();
-    for asset in assets {
-        let reason = match asset.inspect() {
-            Ok((finding, journal)) => {
-                let advice = Advice::new(asset, &finding, &journal);
-                if finding.state.is_current() {
-                    rehearsals.extend(advice.rehearsal());
-                    continue;
-                }
-                match advice.remedy(&finding.state) {
-                    Remedy::Generate => to_pay += 1,
-                    Remedy::Resume => to_resume += 1,
-                    Remedy::Person => {}
-                }
-                charged = charged.max(finding.state.charged());
-                advice.reason(&finding.state)
-            }
-            Err(error) => {
-                charged = charged.max(error.charged());
-                format!("{error:?}")
-            }
-        };
-        stopped.push((asset, reason));
+        None
     }
-    let Some(((first, reason), others)) = stopped.split_first() else { return Ok(rehearsals) };
-    let others: String =
-        others.iter().map(|(asset, reason)| format!("\n{} is not current: {reason}", asset.path.display())).collect();
-    let purpose = match (to_pay, to_resume) {
-        // The reasons name the next step.
-        (0, 0) => None,
-        (0, _) => Some("to resume without paying again".to_owned()),
-        (1, _) => Some("to pay for 1 generation".to_owned()),
-        (more, _) => Some(format!("to pay for {more} generations")),
+}
+
+/// Why nothing may be generated.
+enum Forbidden {
+    /// The directory is a copy that Cargo has made.
+    Copy,
+    Because(&'static str),
+    /// `KLING_GENERATE` does not permit it.
+    NotPermitted,
+}
+
+/// Returns the error for assets that are not current.
+fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permission, package: &Path) -> Error {
+    let Some(((first, reason), others)) = survey.stopped.split_first() else {
+        unreachable!("the caller has found some")
     };
-    let mut reason = format!("{reason}{others}\n{}", refusal.reason);
-    if let (Some(purpose), Some(command)) = (purpose, &refusal.command) {
-        reason += &format!("; {purpose}, {command}");
-    }
-    Err(first.not_current(reason, charged))
-}
-
-/// Returns the command that generates the assets, from any directory.
-fn command(package: &Path) -> String {
-    let manifest = package.join("Cargo.toml").display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-+@%,=~".contains(c);
-    let quoted =
-        if manifest.chars().all(is_plain) { manifest } else { format!("'{}'", manifest.replace('\'', r"'\''")) };
-    format!("set AIML_API_KEY and run\n  {GENERATE}=1 cargo build --manifest-path {quoted}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_can_be_pasted_into_a_shell() {
-        let table = [
-            ("/home/me/trailer", "/home/me/trailer/Cargo.toml"),
-            ("/home/me/my trailer", "'/home/me/my trailer/Cargo.toml'"),
-            ("/home/me/$5 & more's", r"'/home/me/$5 & more'\''s/Cargo.toml'"),
-        ];
-        for (package, manifest) in table {
-            let expected =
-                format!("set AIML_API_KEY and run\n  KLING_GENERATE=1 cargo build --manifest-path {manifest}");
-            assert_eq!(command(Path::new(package)), expected);
+    let others = others.iter().map(|(asset, reason)| format!("\n{} is not current: {reason}", asset.path.display()));
+    let mut reason = others.fold(reason.clone(), |all, other| all + &other) + &survey.effects();
+    let value = &permission.value;
+    let why = match forbidden {
+        Some(Forbidden::Copy) => {
+            "this is a copy that Cargo has made, and a file that is generated here would be lost; generate it in the \
+             package's own directory, and check that `include` in its Cargo.toml names the file and its receipt"
+                .to_owned()
+        }
+        Some(Forbidden::Because(reason)) => (*reason).to_owned(),
+        Some(Forbidden::NotPermitted) if permission.is_unknown() => {
+            format!("{GENERATE}={value} permits nothing, because the known values are 1, fetch and rehearse")
+        }
+        Some(Forbidden::NotPermitted) if survey.to_pay.is_empty() => {
+            format!("a build fetches nothing unless {GENERATE} is set")
+        }
+        Some(Forbidden::NotPermitted) => {
+            format!("generation costs money and is disabled unless {GENERATE}=1 is set")
+        }
+        None if permission.is_limited() => format!("{GENERATE}={value} permits nothing else"),
+        None => format!("{GENERATE}={value} creates no generation"),
+    };
+    let is_copy = matches!(forbidden, Some(Forbidden::Copy));
+    match survey.purpose() {
+        _ if is_copy => reason += &format!("\n{why}"),
+        // The reasons name the next step, and no variable would help.
+        None => {}
+        Some(purpose) => {
+            let mode = if survey.to_pay.is_empty() { "fetch" } else { "1" };
+            let command = command(package, mode);
+            reason += &format!("\n{why}; to {purpose}, set AIML_API_KEY and run\n  {command}");
         }
     }
+    first.not_current(reason, survey.charged.unwrap_or(Charged::No))
+}
 
-    #[test]
-    fn copies_that_cargo_has_made_are_recognized() {
-        let folder = tempfile::tempdir().unwrap();
-        let package = folder.path().join("checkout/package");
-        fs::create_dir_all(&package).unwrap();
-        fs::write(package.join("Cargo.toml"), "[package]\n").unwrap();
-        assert!(!is_copy(&package));
-        fs::write(package.join("Cargo.toml"), "# THIS FILE IS AUTOMATICALLY GENERATED BY CARGO\n").unwrap();
-        assert!(is_copy(&package), "a package from a registry");
-        fs::remove_file(package.join("Cargo.toml")).unwrap();
-        fs::write(folder.path().join("checkout/.cargo-ok"), "").unwrap();
-        assert!(is_copy(&package), "a git dependency");
+/// Prints one warning for all rehearsals, or fails if they are denied.
+fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
+    let Some(first) = survey.rehearsals.first() else { return Ok(()) };
+    let paths: Vec<String> = survey.rehearsals.iter().map(|asset| asset.path.display().to_string()).collect();
+    let (paths, how) = (
+        paths.join(", "),
+        "restore the real one with its receipt from version control, or delete the \
+                                           receipt, move the file away and generate it",
+    );
+    if denies_rehearsals() {
+        let reason =
+            format!("{DENY_REHEARSALS}=1 is set, and these are test clips of an emulator: {paths}; for each, {how}");
+        return Err(first.not_current(reason, Charged::No));
     }
+    let are = if survey.rehearsals.len() == 1 { "is a test clip" } else { "are test clips" };
+    print_directive(format_args!("warning={paths} {are} of an emulator; to replace one, {how}"));
+    Ok(())
 }

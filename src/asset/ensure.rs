@@ -60,6 +60,8 @@ const MAX_LOCKED: usize = 64;
 #[must_use = "nothing is generated before `run` or `updates`"]
 pub struct Ensure<'a> {
     assets: Vec<&'a Asset>,
+    /// All assets of the package.
+    others: Vec<&'a Asset>,
     max_in_flight: usize,
     may_create: bool,
     notify: Notify,
@@ -71,8 +73,10 @@ type Notify = fn(&Asset, &str);
 impl<'a> Ensure<'a> {
     /// Returns the default settings for these assets.
     pub fn new(assets: impl IntoIterator<Item = &'a Asset>) -> Self {
+        let assets: Vec<&Asset> = assets.into_iter().collect();
         Ensure {
-            assets: assets.into_iter().collect(),
+            others: assets.clone(),
+            assets,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             may_create: true,
             notify: |_, _| {},
@@ -92,6 +96,12 @@ impl<'a> Ensure<'a> {
     /// their videos fetched, and all other assets fail with [`Error::AssetNotCurrent`]. Defaults to `true`.
     pub fn may_create(mut self, may_create: bool) -> Self {
         self.may_create = may_create;
+        self
+    }
+
+    /// Adds assets that are not generated, and beside which a renamed one is looked for.
+    pub(super) fn beside(mut self, others: &[&'a Asset]) -> Self {
+        self.others = others.to_vec();
         self
     }
 
@@ -138,7 +148,7 @@ impl<'a> Ensure<'a> {
         let mut due = Vec::new();
         let indexed: Vec<_> = self.assets.iter().copied().enumerate().collect();
         for (index, asset) in dedup_by_path(&indexed)? {
-            match check_without_client(asset) {
+            match check_without_client(asset, &self.others) {
                 Ok(true) => {}
                 Ok(false) => due.push((index, asset)),
                 Err(error) => ready.push_back((index, Update::Finished(Err(error)))),
@@ -197,6 +207,7 @@ impl EnsureUpdates<'_> {
     fn start_jobs(&mut self) {
         let Some(client) = &self.client else { return };
         let Ensure { max_in_flight, may_create, notify, .. } = self.settings;
+        let all = &self.settings.others;
         let count = self.due.len().min(max_in_flight.max(MIN_LOCKED));
         // Closes the receipts of the last ones first.
         self.jobs.clear();
@@ -208,7 +219,7 @@ impl EnsureUpdates<'_> {
         }
         let (mut to_create, mut to_wait_for) = (Vec::new(), Vec::new());
         for (place, job) in self.jobs.iter_mut().enumerate() {
-            match job.plan(may_create) {
+            match job.plan(all, may_create) {
                 Ok(Next::Create) => to_create.push((place, job.request().clone())),
                 Ok(Next::WaitFor(id)) => {
                     notify(job.asset(), &format!("resuming generation {id}"));

@@ -1,5 +1,6 @@
 //! The work on one asset: each step is recorded in the receipt before it is taken.
 
+use std::fs;
 use std::io;
 
 use serde_json::Value;
@@ -8,6 +9,8 @@ use super::advice::{Advice, Lookup};
 use super::attempt::{Attempt, Stage};
 use super::event::{Event, Reason, request_json};
 use super::journal::Journal;
+use super::kept::{self, Fate, Server};
+use super::nearby::find_twin;
 use super::paths::Locked;
 use super::receipt::Receipt;
 use super::state::{Asset, Finding, State};
@@ -20,7 +23,7 @@ use crate::request::VideoRequest;
 use crate::save::{check_writable, remove_leftovers};
 
 /// Returns `true` if an asset is current, and `false` if it needs the service. Fails if it needs a person.
-pub(super) fn check_without_client(asset: &Asset) -> Result<bool> {
+pub(super) fn check_without_client(asset: &Asset, all: &[&Asset]) -> Result<bool> {
     let (finding, journal) = match asset.inspect() {
         Ok(found) => found,
         // Windows does not let anybody read a file that another process has locked.
@@ -30,8 +33,11 @@ pub(super) fn check_without_client(asset: &Asset) -> Result<bool> {
     match &finding.state {
         State::Current(_) => Ok(true),
         state @ State::Untracked => {
-            let reason = Advice::new(asset, &finding, &journal).reason(state);
-            Err(asset.not_current(reason, state.charged()))
+            let advice = Advice::new(asset, &finding, &journal);
+            if let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None) {
+                return Err(asset.not_current(twin.advice(asset, true), Charged::Yes));
+            }
+            Err(asset.not_current(advice.reason(state), state.charged()))
         }
         _ => Ok(false),
     }
@@ -124,24 +130,37 @@ impl<'a> Job<'a> {
     }
 
     /// Decides how to continue, and looks up a create request whose outcome is unknown.
-    pub(super) fn plan(&mut self, may_create: bool) -> Result<Next> {
+    ///
+    /// `all` are the assets of this call.
+    pub(super) fn plan(&mut self, all: &[&Asset], may_create: bool) -> Result<Next> {
         let finding = self.find()?;
         if let Some(attempt) = finding.attempt_in(&self.journal) {
             self.client_request_id = attempt.client_request_id.clone();
         }
         match finding.state {
             State::Current(_) => Ok(Next::Nothing),
-            State::Missing | State::Stale { .. } if may_create => Ok(Next::Create),
             state @ (State::Missing | State::Stale { .. }) => {
-                Err(self.asset.not_current(self.advice().reason(&state), state.charged()))
+                if let Some(twin) = find_twin(self.asset, &self.request, all, Some(self.client.base_url())) {
+                    let has_files = !matches!(state, State::Missing);
+                    return Err(self.asset.not_current(twin.advice(self.asset, has_files), Charged::Yes));
+                }
+                if !may_create {
+                    return Err(self.asset.not_current(self.advice().reason(&state), state.charged()));
+                }
+                self.check_existing()?;
+                Ok(Next::Create)
             }
             State::InProgress { id } | State::Ended { id, .. } => {
+                if self.restore_kept()? {
+                    return Ok(Next::Nothing);
+                }
+                self.check_existing()?;
                 self.resume(finding.attempt)?;
                 Ok(Next::WaitFor(id))
             }
             State::Unknown { client_request_id: Some(_) } => {
                 self.resume(finding.attempt)?;
-                self.recover(may_create)
+                self.recover(all, may_create)
             }
             state @ State::Unknown { client_request_id: None } => {
                 let id = self.journal.torn.as_ref().and_then(|torn| torn.client_request_id.clone());
@@ -164,7 +183,7 @@ impl<'a> Job<'a> {
     }
 
     /// Finds the generation of a create request whose response was lost or not recorded.
-    fn recover(&mut self, may_create: bool) -> Result<Next> {
+    fn recover(&mut self, all: &[&Asset], may_create: bool) -> Result<Next> {
         match self.client.recover(&self.client_request_id) {
             Ok(Recovery::Found(id)) => {
                 self.append_created(&id).map_err(|error| error.or_unfinished(&id))?;
@@ -174,7 +193,7 @@ impl<'a> Job<'a> {
             Ok(Recovery::NotCharged) => {
                 self.append_refused("the logs say that it failed and was not charged".to_owned())?;
                 // A receipt that was merged may hold another attempt.
-                self.plan(may_create)
+                self.plan(all, may_create)
             }
             Err(Error::OutcomeUnknown { source, .. }) => Err(self.unknown(&Lookup::Failed(&source))),
             Err(error) => Err(self.unknown(&Lookup::Failed(&error))),
@@ -184,13 +203,45 @@ impl<'a> Job<'a> {
     /// Prepares a create request. Nothing is paid for that could not be kept.
     pub(super) fn before_create(&mut self, client_request_id: &str) -> Result<()> {
         check_writable(self.asset.path())?;
+        self.check_existing()?;
         self.client_request_id = client_request_id.to_owned();
         self.append_requested()
     }
 
     fn append_requested(&mut self) -> Result<()> {
-        let server = self.client.base_url();
+        let server = self.attempt().map_or(self.client.base_url(), Attempt::server);
         self.append(Event::requested(&self.client_request_id, server, &self.asset.request)?)
+    }
+
+    /// Returns what becomes of the file that is there.
+    fn fate(&self) -> Result<Fate> {
+        let server = Server::Known(self.client.base_url());
+        kept::fate(self.asset, &self.journal, &server, &self.client_request_id)
+    }
+
+    /// Fails if the file that is there must stay, before anything is paid for or fetched.
+    fn check_existing(&self) -> Result<()> {
+        let fate = self.fate()?;
+        // A run that was killed may have placed the video without recording it. Only its content shows that.
+        let may_be_the_video = fate == Fate::StaysUnrecorded && self.attempt().is_some_and(Attempt::is_open);
+        if may_be_the_video { Ok(()) } else { kept::check(self.asset, &fate) }
+    }
+
+    /// Puts a video back that was kept when another one took its place. Returns `false` if there is none.
+    fn restore_kept(&mut self) -> Result<bool> {
+        let Some(attempt) = self.attempt() else { return Ok(false) };
+        let (path, cost) = (self.asset.path(), attempt.cost());
+        let Some(kept) = kept::find(path, attempt) else { return Ok(false) };
+        let file_size = fs::metadata(&kept).map_err(Error::io("read the metadata of", &kept))?.len();
+        let fate = self.fate()?;
+        kept::check(self.asset, &fate)?;
+        self.append_requested()?;
+        if let Fate::Kept(previous) = fate {
+            kept::keep(path, &previous)?;
+        }
+        kept::keep(&kept, path)?;
+        self.append(Event::completed(&self.client_request_id, file_size, cost))?;
+        Ok(true)
     }
 
     pub(super) fn append_created(&mut self, id: &GenerationId) -> Result<()> {
@@ -246,7 +297,7 @@ impl<'a> Job<'a> {
         self.check_placement()?;
         let temp = self.client.fetch(video, self.asset.path())?;
         self.check_placement()?;
-        let file_size = temp.persist()?;
+        let file_size = kept::place(self.asset, temp, self.fate()?)?;
         self.append(Event::completed(&self.client_request_id, file_size, video.usage.unwrap_or_default()))
     }
 

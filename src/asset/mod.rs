@@ -29,25 +29,57 @@
 //! # Receipts
 //!
 //! A receipt is a text file with one event per line. Each event names its attempt by the client request id, so receipts
-//! of two branches can be merged by keeping the lines of both (`*.receipt.jsonl merge=union` in `.gitattributes`).
+//! of two branches can be merged by keeping the lines of both. In `.gitattributes`:
+//!
+//! ```text
+//! *.receipt.jsonl merge=union -text
+//! *.mp4 filter=lfs diff=lfs merge=lfs -text
+//! ```
+//!
+//! The second line is for repositories that use Git LFS. The pointer file of a video that was not downloaded is no video:
+//! the asset is not current until `git lfs pull` has run.
 //!
 //! A file is current if the receipt says that it was generated from the same request, and it has the recorded length,
 //! which no later video for another request has.
 //!
 //! To give up a generation and pay for another one, delete the receipt, and move the file away. Nothing else makes
 //! [`ensure`] pay twice for a request.
+//!
+//! # Files
+//!
+//! No video that was paid for is deleted. When another video takes its place, it is renamed to `campfire.1a2b3c4d.mp4`,
+//! after its generation's id, and its lines stay in the receipt. If its request is wanted again, it is put back without
+//! any request. Whether to commit or to delete it is up to you.
+//!
+//! A file is replaced only if it is a test clip of another emulator, or no complete MP4 file. These stay, and the asset
+//! fails with a message instead:
+//!
+//! - A file without a receipt.
+//! - A complete video of another length than the receipt records, because somebody may have edited it.
+//! - A video that was paid for, if the client is that of an emulator: a rehearsal replaces rehearsals only.
+//!
+//! # Names
+//!
+//! If an asset is missing, and a receipt in its directory, or beside another asset of the call, records a video for the
+//! same request, the asset was probably renamed. It is not paid for again: the error says which files to rename. Two
+//! assets of one call may have the same request; each gets a video of its own.
 
 mod advice;
 mod attempt;
 pub(crate) mod build_script;
+mod cargo;
 mod ensure;
 mod event;
 mod job;
 mod journal;
+mod kept;
+mod mode;
+mod nearby;
 mod origin;
 mod paths;
 mod receipt;
 mod state;
+mod survey;
 
 use std::path::PathBuf;
 
@@ -69,9 +101,8 @@ use crate::error::Result;
 /// and processes run, and wherever they are interrupted, a request is paid for at most once. If an asset fails, the
 /// others are still generated.
 ///
-/// A request that differs in any field is a new request: its generation is charged, and its video replaces the file. A
-/// file whose length differs from the receipt is downloaded again and replaced; keep an edited copy under another name.
-/// A file without a receipt is never overwritten.
+/// A request that differs in any field is a new request: its generation is charged, and its video takes the place of the
+/// file. The previous one is kept under another name, if it was paid for: see [Files](self#files).
 ///
 /// If another process holds the lock of an asset's receipt, `ensure` waits for at most
 /// [`Poll::max_wait`](crate::Poll::max_wait) per asset.
@@ -84,8 +115,8 @@ use crate::error::Result;
 ///     say what became of it. The next run looks it up again.
 ///   - [`Error::Unfinished`](crate::Error::Unfinished): the generation exists. The next run resumes it.
 ///   - The other errors of [`Client::generate`] and [`Client::download`].
-///   - [`Error::AssetNotCurrent`](crate::Error::AssetNotCurrent): there is a file without a receipt, or the generation
-///     was created on another server.
+///   - [`Error::AssetNotCurrent`](crate::Error::AssetNotCurrent): the file that is there must stay, the video lies under
+///     another name, or the generation was created on another server.
 ///   - [`Error::Io`](crate::Error::Io): the receipt or the file cannot be written, or the receipt is not valid.
 /// - [`Error::InvalidConfig`](crate::Error::InvalidConfig): one path has two different requests.
 /// - The errors of `connect`.

@@ -20,11 +20,19 @@ const MAX_REQUESTED_BYTES: u64 = MAX_RECEIPT_BYTES / 2;
 /// The delay between two attempts to lock a receipt. A person who waits does not notice it.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
+const SUFFIX: &str = ".receipt.jsonl";
+
 /// Returns the path of the receipt of the asset at this path.
 pub(super) fn path_of(asset: &Path) -> PathBuf {
     let mut name = asset.file_name().unwrap_or_default().to_owned();
-    name.push(".receipt.jsonl");
+    name.push(SUFFIX);
     asset.with_file_name(name)
+}
+
+/// Returns the path of the asset of the receipt at this path, or `None` if the path is not that of a receipt.
+pub(super) fn asset_of(receipt: &Path) -> Option<PathBuf> {
+    let name = receipt.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    (!name.is_empty()).then(|| receipt.with_file_name(name))
 }
 
 /// Reads a receipt without locking it. Receipts are only ever appended to.

@@ -65,7 +65,15 @@ pub enum State {
 impl State {
     /// Returns `true` if the asset is current.
     pub fn is_current(&self) -> bool {
-        matches!(self, State::Current(_))
+        self.origin().is_some()
+    }
+
+    /// Returns the generation that the file is from, if the asset is current.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            State::Current(origin) => Some(origin),
+            _ => None,
+        }
     }
 
     /// Returns whether the generation of the asset's request was charged.

@@ -1,6 +1,7 @@
 //! Helpers for the tests of assets.
 
 use std::fs;
+use std::path::PathBuf;
 
 use kling::asset::ensure;
 use kling::emulator::Emulator;
@@ -40,6 +41,21 @@ pub fn only_failure(error: Error) -> Error {
 #[track_caller]
 pub fn assert_current(asset: &Asset) {
     ensure([asset], || panic!("the asset is not current: {:?}", asset.state())).expect("a current asset");
+}
+
+/// Returns where the video of a generation is kept when another one takes its place.
+pub fn kept(asset: &Asset, emulator: &Emulator, generation: usize) -> PathBuf {
+    let creates = emulator.creates();
+    let id = creates.iter().filter_map(|create| create.generation_id.as_ref()).nth(generation).expect("it was created");
+    asset.path().with_extension(format!("{}.mp4", &id[..8]))
+}
+
+/// Makes a receipt say that the service itself has generated what an emulator has.
+pub fn claim_from_service(asset: &Asset, emulator: &Emulator) {
+    let receipt = fs::read_to_string(asset.receipt_path()).expect("a receipt");
+    let claimed = receipt.replace(&format!(r#""server":"{}","#, emulator.base_url()), "");
+    assert_ne!(receipt, claimed);
+    fs::write(asset.receipt_path(), claimed).expect("the receipt is written");
 }
 
 /// Returns the events of a receipt, by name.

@@ -72,7 +72,7 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
 }
 
-/// Returns the first byte that a request asks for with `Range`.
+/// Returns the first byte of the `Range` of a request.
 pub fn range(head: &str) -> Option<usize> {
     header(head, "range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
 }

@@ -18,7 +18,7 @@ pub fn check() -> Result<(), Box<dyn Error>> {
         }
     }
     let table = [
-        ("instructions per poll", per_poll(&peers, release, 200)?, 1.4),
+        ("instructions per poll", per_poll(&peers, release, 200)?, 1.3),
         ("instructions per byte", per_byte(&peers, release, 4_000_000)?, 1.15),
         ("instructions per byte in a debug build", per_byte(&peers, debug, 2_000_000)?, 1.15),
     ];

@@ -1,0 +1,103 @@
+//! Renamed assets: a video that was generated from the same request and lies under another name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::attempt::{Attempt, Stage};
+use super::kept;
+use super::receipt::{self, FileId};
+use super::state::Asset;
+use crate::save::parent_dir;
+
+/// A receipt that records a completed generation for the request of an asset with another name.
+#[derive(Debug, PartialEq)]
+pub(super) struct Twin {
+    /// The video, if it is there.
+    pub(super) video: Option<PathBuf>,
+    pub(super) receipt: PathBuf,
+    /// An asset of this call still uses the receipt, for another request.
+    pub(super) is_in_use: bool,
+}
+
+impl Twin {
+    /// Returns how to use the video for an asset instead of paying again. `has_files` is `true` if the asset has files of
+    /// its own, which stand in the way.
+    pub(super) fn advice(&self, asset: &Asset, has_files: bool) -> String {
+        let (path, receipt) = (asset.path().display(), asset.receipt_path());
+        let (receipt, twin_receipt) = (receipt.display(), self.receipt.display());
+        let verb = if self.is_in_use { "copy" } else { "rename" };
+        let first = if has_files { "move the files that are there away, and then " } else { "" };
+        let Some(video) = self.video.as_ref().map(|video| video.display()) else {
+            let then = if asset.exists() { "" } else { ", and run this again" };
+            return format!(
+                "its request was already generated, and {twin_receipt} records it; instead of paying again, {verb} that \
+                 file to {receipt}{then}"
+            );
+        };
+        format!(
+            "its request was already generated as {video}; instead of paying again, {first}{verb} {video} to {path}, and \
+             {twin_receipt} to {receipt}"
+        )
+    }
+}
+
+/// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
+///
+/// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`
+/// is another one: it would replace nothing that costs money.
+pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
+    let own = asset.receipt_path();
+    let own_id = FileId::of(&own);
+    let in_use: Vec<(FileId, bool)> = others
+        .iter()
+        .filter_map(|other| Some((FileId::of(&other.receipt_path())?, other.request == asset.request)))
+        .collect();
+    let directories: BTreeSet<&Path> =
+        [asset].into_iter().chain(others.iter().copied()).map(|asset| parent_dir(asset.path())).collect();
+    let mut twins = Vec::new();
+    for path in directories.into_iter().flat_map(receipts_in) {
+        let id = FileId::of(&path);
+        if id.is_none() || id == own_id {
+            continue;
+        }
+        let user = in_use.iter().find(|(used, _)| Some(used) == id.as_ref());
+        if user.is_some_and(|(_, has_same_request)| *has_same_request) {
+            continue;
+        }
+        let Some(video) = video_of(&path, request, server) else { continue };
+        twins.push(Twin { video, receipt: path, is_in_use: user.is_some() });
+    }
+    // One whose video is there is worth more, then one that nobody uses.
+    twins.into_iter().min_by_key(|twin| (twin.video.is_none(), twin.is_in_use))
+}
+
+fn receipts_in(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| receipt::asset_of(path).is_some());
+    // So that every machine finds the same one.
+    paths.sort();
+    paths
+}
+
+/// Returns the video that the receipt records for a request; `Some(None)` if it is not beside the receipt.
+fn video_of(path: &Path, request: &Value, server: Option<&str>) -> Option<Option<PathBuf>> {
+    // A receipt that cannot be read proves nothing, and stops its own asset.
+    let journal = receipt::read_unlocked(path).ok()?;
+    let is_match = |attempt: &&Attempt| {
+        attempt.request == *request
+            && matches!(attempt.stage(), Stage::Completed(_))
+            && (attempt.emulator_url().is_none() || server.is_none_or(|server| attempt.server() == server))
+    };
+    let attempts: Vec<&Attempt> = journal.attempts.iter().filter(is_match).collect();
+    attempts.first()?;
+    let video = receipt::asset_of(path)?;
+    let len = fs::metadata(&video).ok().filter(|found| found.is_file()).map(|found| found.len());
+    if len.is_some_and(|len| journal.current(request, len).is_some()) {
+        return Some(Some(video));
+    }
+    Some(attempts.into_iter().find_map(|attempt| kept::find(&video, attempt)))
+}

@@ -1,0 +1,132 @@
+//! What has to be done about the assets of a package, and what a run would do, before it does it.
+
+use std::path::Path;
+
+use super::advice::{Advice, Remedy};
+use super::event::request_json;
+use super::kept::{self, Fate, Server};
+use super::nearby::find_twin;
+use super::state::{Asset, State};
+use crate::charged::Charged;
+use crate::error::{Error, Result};
+use crate::generation::Usage;
+
+/// The assets of a package, compared with their receipts.
+#[derive(Default)]
+pub(super) struct Survey<'a> {
+    /// The assets that are not current, and why.
+    pub(super) stopped: Vec<(&'a Asset, String)>,
+    /// The assets that have to be paid for.
+    pub(super) to_pay: Vec<&'a Asset>,
+    /// The assets whose generation exists.
+    pub(super) to_fetch: Vec<&'a Asset>,
+    /// The current assets that an emulator has generated.
+    pub(super) rehearsals: Vec<&'a Asset>,
+    /// What becomes of the files that are there.
+    effects: Vec<String>,
+    pub(super) charged: Option<Charged>,
+    /// The last generation whose cost is known: when it was requested, and its cost.
+    last_cost: Option<(u64, Usage)>,
+}
+
+impl<'a> Survey<'a> {
+    pub(super) fn new(assets: &[&'a Asset]) -> Self {
+        let mut survey = Survey::default();
+        for &asset in assets {
+            if let Err(error) = survey.add(asset, assets) {
+                survey.charged = survey.charged.max(Some(error.charged()));
+                let reason = match error {
+                    Error::AssetNotCurrent { reason, .. } => reason,
+                    error => format!("{error:?}"),
+                };
+                survey.stopped.push((asset, reason));
+            }
+        }
+        survey
+    }
+
+    /// Adds an asset. The error is why only a person can make it current.
+    fn add(&mut self, asset: &'a Asset, all: &[&Asset]) -> Result<()> {
+        let (finding, journal) = asset.inspect()?;
+        for attempt in &journal.attempts {
+            // A rehearsal says nothing about the price.
+            let is_known = attempt.cost() != Usage::default() && attempt.emulator_url().is_none();
+            if is_known && self.last_cost.is_none_or(|(at, _)| at <= attempt.requested_at()) {
+                self.last_cost = Some((attempt.requested_at(), attempt.cost()));
+            }
+        }
+        if let State::Current(origin) = &finding.state {
+            self.rehearsals.extend(Some(asset).filter(|_| origin.is_rehearsal()));
+            return Ok(());
+        }
+        asset.request.validate()?;
+        let advice = Advice::new(asset, &finding, &journal);
+        if matches!(finding.state, State::Missing | State::Stale { .. } | State::Untracked)
+            && let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None)
+        {
+            let has_files = !matches!(finding.state, State::Missing);
+            return Err(asset.not_current(twin.advice(asset, has_files), Charged::Yes));
+        }
+        let reason = advice.reason(&finding.state);
+        let charged = finding.state.charged();
+        let remedy = advice.remedy(&finding.state);
+        if remedy == Remedy::Person {
+            return Err(asset.not_current(reason, charged));
+        }
+        let client_request_id = advice.attempt.map_or("", |attempt| &attempt.client_request_id);
+        let fate = kept::fate(asset, &journal, &Server::Unknown, client_request_id)?;
+        let may_be_the_video = advice.attempt.is_some_and(|attempt| attempt.is_open());
+        if fate == Fate::StaysUnrecorded && !may_be_the_video {
+            kept::check(asset, &fate)?;
+        }
+        self.effects.extend(effect(asset.path(), &fate));
+        self.charged = self.charged.max(Some(charged));
+        self.stopped.push((asset, reason));
+        match remedy {
+            Remedy::Generate => self.to_pay.push(asset),
+            _ => self.to_fetch.push(asset),
+        }
+        Ok(())
+    }
+
+    /// Returns what a run would do, as `pay for 2 generations and fetch 1 again`; `None` if it would do nothing.
+    pub(super) fn purpose(&self) -> Option<String> {
+        let cost = self.last_cost.map(|(_, cost)| format!(" (the last one cost {cost})")).unwrap_or_default();
+        let pay = match self.to_pay.len() {
+            0 => None,
+            1 => Some(format!("pay for 1 generation{cost}")),
+            more => Some(format!("pay for {more} generations{cost}")),
+        };
+        match (pay, self.to_fetch.len()) {
+            (None, 0) => None,
+            (Some(pay), 0) => Some(pay),
+            (None, 1) => Some("resume 1 generation without paying again".to_owned()),
+            (None, more) => Some(format!("resume {more} generations without paying again")),
+            (Some(pay), more) => Some(format!("{pay} and resume {more} without paying again")),
+        }
+    }
+
+    /// Returns what a run is about to do, for a person; `None` if it does nothing.
+    pub(super) fn plan(&self, is_rehearsal: bool) -> Option<String> {
+        let purpose = match self.to_pay.len() + self.to_fetch.len() {
+            0 => return None,
+            1 if is_rehearsal => "make 1 test clip".to_owned(),
+            more if is_rehearsal => format!("make {more} test clips"),
+            _ => self.purpose()?,
+        };
+        Some(format!("this run will {purpose}{}", self.effects()))
+    }
+
+    /// Returns what becomes of the files that are there, one per line.
+    pub(super) fn effects(&self) -> String {
+        self.effects.iter().map(|effect| format!("\n{effect}")).collect()
+    }
+}
+
+fn effect(path: &Path, fate: &Fate) -> Option<String> {
+    match fate {
+        Fate::Kept(previous) => Some(format!("{} will be kept as {}", path.display(), previous.display())),
+        Fate::Replaced => Some(format!("{} will be replaced", path.display())),
+        Fate::Absent | Fate::StaysForRehearsal | Fate::StaysUnrecorded => None,
+    }
+}

@@ -98,8 +98,8 @@ fn assets_in(folder: &Path) -> Result<Vec<Asset>, Box<dyn Error>> {
         let receipt = entry?.path();
         let Some(path) = receipt.to_str().and_then(|path| path.strip_suffix(".receipt.jsonl")) else { continue };
         let text = fs::read_to_string(&receipt)?;
-        let requests = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()?.requested);
-        assets.extend(requests.last().map(|last| Asset::new(path, last.request)));
+        let mut requests = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()?.requested);
+        assets.extend(requests.next_back().map(|last| Asset::new(path, last.request)));
     }
     assets.sort_by(|a, b| a.path().cmp(b.path()));
     Ok(assets)

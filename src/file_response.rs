@@ -181,6 +181,7 @@ mod tests {
             (" Bytes 5 - 9/10 ", part(5, 9, Some(10))),
             ("bytes=5-9/10", part(5, 9, Some(10))),
             ("bytes 5-9/*", part(5, 9, None)),
+            ("bytes 9-9/10", part(9, 9, Some(10))),
             ("bytes */10", Some(ContentRange::Unsatisfied { total: 10 })),
             ("bytes */*", None),
             ("bytes 5-3/10", None),
@@ -196,6 +197,10 @@ mod tests {
         for (value, range) in table {
             assert_eq!(ContentRange::parse(value), range, "{value}");
         }
+        let read = |value| ContentRange::parse(value).map(|range| (range.first(), range.total()));
+        assert_eq!(read("bytes 5-9/10"), Some((Some(5), Some(10))));
+        assert_eq!(read("bytes 5-9/*"), Some((Some(5), None)));
+        assert_eq!(read("bytes */10"), Some((None, Some(10))));
     }
 
     const MONDAY: &str = "Mon, 19 Oct 2026 07:28:00 GMT";
@@ -210,6 +215,7 @@ mod tests {
             (Some("W/\"a\""), None, None, None),
             (Some("w/\"a\""), Some(MONDAY), None, Some(MONDAY)),
             (Some("W/a"), Some(MONDAY), None, Some(MONDAY)),
+            (Some("W/a"), None, None, None),
             (Some("\"\""), Some(MONDAY), None, Some(MONDAY)),
             (Some(""), None, None, None),
             (Some("\"a"), Some(MONDAY), None, Some(MONDAY)),

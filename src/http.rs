@@ -422,4 +422,21 @@ mod tests {
             assert_eq!(read(value), seconds, "{value}");
         }
     }
+
+    #[test]
+    fn errors_are_described_without_urls() {
+        let table = [
+            (ureq::Error::Timeout(Timeout::Connect), "connecting timed out"),
+            (ureq::Error::Timeout(Timeout::PerCall), "timed out before the response was complete"),
+            (ureq::Error::ConnectProxyFailed("403".to_owned()), "the proxy refused the connection: 403"),
+            (ureq::Error::HostNotFound, "host not found"),
+            (ureq::Error::BadUri("https://cdn.example/?sig=secret".to_owned()), "invalid URL"),
+            (ureq::Error::RequireHttpsOnly("http://cdn.example/?sig=secret".to_owned()), "invalid URL"),
+        ];
+        for (error, text) in table {
+            assert_eq!(describe_error(error).to_string(), text);
+        }
+        let tls = ureq::Error::Tls("invalid configuration");
+        assert!(is_tls_failure(&tls) && !is_tls_failure(&ureq::Error::HostNotFound));
+    }
 }

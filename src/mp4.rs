@@ -261,6 +261,8 @@ mod tests {
             (with(&playable, b"1234567"), false, true),
             (with(&playable, &zeros), false, true),
             (with(&playable, text), false, true),
+            (with(&playable, b"\0\0\0\x05a box shorter than its header"), false, true),
+            (with(&boxes("ftyp moov"), b"\0\0\0\x05a box shorter than its header"), false, false),
             (with(&playable, b"\0\0\0\x01data\0\0"), false, true),
             (with(&fragments, &zeros), false, true),
             (with(&fragments, b"1234567"), false, true),

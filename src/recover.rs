@@ -116,3 +116,26 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_entry_is_believed_after_half_an_hour() {
+        const HALF_AN_HOUR: u64 = 30 * 60;
+        let failed = |failed_at| Entries { has_failed: true, failed_at, ..Entries::default() };
+        let table = [
+            (Entries::default(), 0, Recovery::NotListed),
+            (failed(Some(1000)), 1000 + HALF_AN_HOUR - 1, Recovery::NotListed),
+            (failed(Some(1000)), 1000 + HALF_AN_HOUR, Recovery::NotCharged),
+            // A clock that is behind, and an entry without a time.
+            (failed(Some(1000)), 0, Recovery::NotListed),
+            (failed(None), u64::MAX, Recovery::NotListed),
+        ];
+        for (entries, now, expected) in table {
+            assert_eq!(entries.verdict(now), Ok(expected), "{now}");
+        }
+        assert!(Entries { has_unnamed: true, ..failed(Some(0)) }.verdict(u64::MAX).is_err());
+    }
+}

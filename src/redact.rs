@@ -118,6 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_with_the_key_is_replaced_and_another_keeps_its_type() {
+        let redactor = Redactor::new(KEY);
+        let cause = |text: &str| redactor.cause(Box::new(std::io::Error::other(text.to_owned())));
+        assert!(cause("the connection was reset").is::<std::io::Error>());
+        let masked = cause(&format!("invalid header {KEY}"));
+        assert!(!masked.is::<std::io::Error>());
+        assert_eq!(masked.to_string(), "invalid header [redacted]");
+    }
+
+    #[test]
+    fn an_excerpt_ends_between_two_characters() {
+        let text = format!("x{}", "é".repeat(600));
+        assert_eq!(excerpt(text.as_bytes()), text[..1023]);
+    }
+
+    #[test]
     fn the_key_is_masked_in_every_encoding() {
         for encoded in [
             KEY,

@@ -172,6 +172,7 @@ mod tests {
         assert!(slow(&mut budget, 1023), "less");
         budget.record_failure();
         assert!(!slow(&mut budget, 5000), "the next attempt is measured from its own start");
+        assert!(slow(&mut self::budget(), 1023), "at the end of the first window, not after it");
     }
 
     #[test]

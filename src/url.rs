@@ -270,6 +270,7 @@ mod tests {
             ("file:///etc/passwd", NOT_HTTPS),
             ("http://127.0.0.1:99999/", INVALID_HOST),
             ("http://127.0.0.1:8x/", INVALID_HOST),
+            ("http://127.0.0.1:+8/", INVALID_HOST),
             ("https://:8443/", INVALID_HOST),
             ("https:///v.mp4", INVALID_HOST),
             ("http://[::1]x/", INVALID_HOST),
@@ -277,7 +278,10 @@ mod tests {
             ("http://[127.0.0.1]/", INVALID_HOST),
             ("http://1.2.3.4.5/", INVALID_HOST),
             ("http://127.0.0.256/", INVALID_HOST),
+            ("http://127.256.1/", INVALID_HOST),
+            ("http://127.2.3.4.0/", INVALID_HOST),
             ("https://cdn..example/", INVALID_HOST),
+            ("https://.example/", INVALID_HOST),
             ("https://cdn example/", INVALID_HOST),
             ("https://cdn%2eexample/", INVALID_HOST),
             ("https://cdn.exämple/", INVALID_HOST),
@@ -302,6 +306,9 @@ mod tests {
             ("http://0x7f000001/", "http://127.0.0.1/"),
             ("http://2130706433/", "http://127.0.0.1/"),
             ("http://0177.0.0.1/", "http://127.0.0.1/"),
+            ("http://127.1.255.3/", "http://127.1.255.3/"),
+            ("http://127.255.2/", "http://127.255.0.2/"),
+            ("http://127.0.0.0x/", "http://127.0.0.0/"),
             (" \n http://localhost/my video.mp4\t ", "http://localhost/my%20video.mp4"),
             ("http://localhost/a\nb", "http://localhost/ab"),
             ("http:\\\\localhost\\a?\\", "http://localhost/a?\\"),
@@ -322,7 +329,7 @@ mod tests {
     #[test]
     fn join_resolves_relative_locations() {
         let base = Url::parse("http://127.0.0.1:1/a/b?c").unwrap();
-        let table: [(&[u8], &str); 12] = [
+        let table: [(&[u8], &str); 14] = [
             (b"http://127.0.0.1:2/d", "http://127.0.0.1:2/d"),
             (b"//127.0.0.1:2/d", "http://127.0.0.1:2/d"),
             (b"/d?e", "http://127.0.0.1:1/d?e"),
@@ -333,6 +340,9 @@ mod tests {
             (b"../other/x.mp4", "http://127.0.0.1:1/other/x.mp4"),
             (b"./x.mp4?a=b:c", "http://127.0.0.1:1/a/x.mp4?a=b:c"),
             (b"/d?from=https://cdn.example/", "http://127.0.0.1:1/d?from=https://cdn.example/"),
+            // Not a scheme.
+            (b"1:2", "http://127.0.0.1:1/a/1:2"),
+            (b"d/e:f", "http://127.0.0.1:1/a/d/e:f"),
             ("/é".as_bytes(), "http://127.0.0.1:1/%C3%A9"),
             (b"/\xe9", "http://127.0.0.1:1/%E9"),
         ];

@@ -84,9 +84,8 @@ fn a_build_stops_with_what_is_missing_or_changed() {
 }
 
 #[test]
-fn a_build_stops_with_what_no_payment_would_help() {
+fn a_build_stops_with_what_cannot_be_sent() {
     let folder = tempfile::tempdir().unwrap();
-    let emulator = Emulator::builder().create([Step::Http(403), Step::Queued, Step::Close]).logs_lag(9).start();
     let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);
     // What cannot be sent.
     let invalid = asset("sea.mp4", fox().cfg_scale(7.5));
@@ -98,8 +97,13 @@ fn a_build_stops_with_what_no_payment_would_help() {
         stopped(&folder, &[asset("sea.mp4", fox()), asset("./sea.mp4", VideoRequest::new("an owl"))]),
         "invalid assets: assets/./sea.mp4 has two different requests"
     );
-    // What was refused.
-    let old = asset("old.mp4", fox());
+}
+
+#[test]
+fn a_build_stops_with_why_the_last_attempt_was_not_charged() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::builder().create([Step::Http(403)]).start();
+    let old = Asset::new(folder.path().join("old.mp4"), fox());
     ensure([&old], || Ok(emulator.client())).unwrap_err();
     assert_eq!(
         stopped(&folder, std::slice::from_ref(&old)),
@@ -111,6 +115,14 @@ fn a_build_stops_with_what_no_payment_would_help() {
             command("1")
         )
     );
+}
+
+#[test]
+fn a_build_stops_with_what_was_renamed_edited_or_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Emulator::builder().create([Step::Queued, Step::Close]).logs_lag(9).start();
+    let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);
+    let old = asset("old.mp4", fox());
     // What was renamed.
     ensure([&old], || Ok(emulator.client())).unwrap();
     let new = asset("new.mp4", fox());

@@ -100,6 +100,25 @@ fn a_retry_after_that_is_too_long_delays_the_next_create_request() {
 }
 
 #[test]
+fn a_refused_create_request_is_not_sent_again_before_its_delay() {
+    let emulator = Emulator::builder().create([Step::http_retry_after(429, "60")]).start();
+    let mut updates = emulator.client().generate_all(foxes(1)).updates().tick(millis(1));
+    let retrying = updates.by_ref().flatten().nth(1);
+    assert!(matches!(retrying, Some((0, Update::Retrying(_)))), "{retrying:?}");
+    assert!(updates.next().unwrap().is_none(), "the next attempt is due later");
+    assert_eq!(emulator.creates().len(), 1);
+}
+
+#[test]
+fn polls_do_not_hurry_a_delayed_create_request() {
+    let emulator = Emulator::builder().create([Step::Queued, Step::http_retry_after(400, "60")]).start();
+    let mut batch = emulator.client().generate_all(foxes(3));
+    assert!(matches!(batch.next(), Some((1, Err(Error::Refused { status: 400, .. })))));
+    assert!(matches!(batch.next(), Some((0, Ok(_)))));
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
 fn a_full_account_holds_create_requests_back_until_a_generation_has_finished() {
     let emulator = Emulator::builder().max_concurrent(2).start();
     let outcomes = outcomes(emulator.client().generate_all(foxes(8)).max_in_flight(4));

@@ -308,6 +308,14 @@ fn an_unexpected_response_is_reported_with_its_first_kib() {
 }
 
 #[test]
+fn a_response_of_1_mib_is_read() {
+    let start = r#"{"id":"a:b","padding":""#;
+    let body = format!("{start}{}\"}}", "x".repeat(1024 * 1024 - start.len() - 2));
+    let emulator = Emulator::builder().create([Step::body(body)]).start();
+    assert_eq!(emulator.client().create(&fox()).unwrap().as_str(), "a:b");
+}
+
+#[test]
 fn invalid_requests_are_not_sent() {
     let emulator = Emulator::start();
     for request in

@@ -179,23 +179,32 @@ fn unusable_paths_and_urls_are_named() {
 
 #[test]
 fn failed_assets_are_counted_and_name_their_path_once() {
-    let (one, two) = ("assets/campfire.mp4", "assets/sea.mp4");
-    let not_current =
-        |reason: &str| Error::AssetNotCurrent { path: one.into(), reason: reason.to_owned(), charged: Charged::No };
-    let failed = vec![(one.into(), not_current("its request has changed"))];
+    let not_current = |path: &str, reason: &str| {
+        let (path, reason) = (path.into(), reason.to_owned());
+        Error::AssetNotCurrent { path, reason, charged: Charged::No }
+    };
+    let (fox, owl, sea) = ("assets/fox.mp4", "assets/owl.mp4", "assets/sea.mp4");
+    let failed = vec![(fox.into(), not_current(fox, "its request has changed"))];
     assert_prints(
         &Error::AssetsNotMade { failed },
-        "1 asset could not be made:\nassets/campfire.mp4 is not current: its request has changed",
+        "1 asset could not be made:\nassets/fox.mp4 is not current: its request has changed",
     );
+    // The reason names the client request id.
     let unknown = Error::OutcomeUnknown {
         client_request_id: "fox-1".to_owned(),
-        source: Box::new(not_current("look again in some minutes")),
+        source: Box::new(not_current(fox, "look fox-1 up again in some minutes")),
     };
-    let unwritable = Error::Io { action: "write", path: two.into(), source: io::ErrorKind::PermissionDenied.into() };
+    let unfinished = Error::Unfinished { id: "a:b".parse().unwrap(), source: Box::new(not_current(owl, "it is gone")) };
+    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::PermissionDenied.into() };
     assert_prints(
-        &Error::AssetsNotMade { failed: vec![(one.into(), unknown), (two.into(), unwritable)] },
-        "2 assets could not be made:\n\
-         assets/campfire.mp4 is not current: look again in some minutes\n\
+        &Error::AssetsNotMade {
+            failed: vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)],
+        },
+        "3 assets could not be made:\n\
+         assets/fox.mp4 is not current: look fox-1 up again in some minutes\n\
+         assets/owl.mp4: generation a:b exists, but its video was not received; resume it by this id instead of paying \
+         again\n  \
+         caused by: it is gone\n\
          failed to write assets/sea.mp4; give this user permission to read and write there\n  \
          caused by: permission denied",
     );

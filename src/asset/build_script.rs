@@ -26,7 +26,7 @@ use crate::update::Update;
 ///
 /// | Variable | Effect |
 /// |---|---|
-/// | `KLING_GENERATE=1` | Generates what is missing or changed, which is charged, and fetches what exists. Needs `AIML_API_KEY`. |
+/// | `KLING_GENERATE=1` | Generates missing and changed assets, which is charged, and fetches those that exist. Needs `AIML_API_KEY`. |
 /// | `KLING_GENERATE=fetch` | Resumes generations that exist, and fetches their videos. Never creates one. Needs `AIML_API_KEY`. |
 /// | `KLING_GENERATE=rehearse` | Makes test clips with an emulator inside the build script, offline and for free. Needs the feature `emulator`. |
 /// | `KLING_GENERATE=1:assets/a.mp4,assets/b.mp4` | Limits any of the three to these assets. |
@@ -40,7 +40,7 @@ use crate::update::Update;
 /// Relative paths start at the directory of the package's `Cargo.toml`. `OUT_DIR` is not used, because `cargo clean`
 /// would delete what was paid for.
 ///
-/// A build that stops says what is missing, what a run would pay for, fetch and replace, and which command runs it. A
+/// A build that stops lists the assets that are not current, what a run would pay for, fetch and replace, and the command. A
 /// video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
 ///
 /// Prints `cargo::rerun-if-changed` for the files and their receipts, a `cargo::warning` for each asset that was

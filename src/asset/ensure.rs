@@ -67,7 +67,7 @@ pub struct Ensure<'a> {
     notify: Notify,
 }
 
-/// A function that prints a step which is no update.
+/// A function that prints a step.
 type Notify = fn(&Asset, &str);
 
 impl<'a> Ensure<'a> {
@@ -105,7 +105,7 @@ impl<'a> Ensure<'a> {
         self
     }
 
-    /// Sets a function that prints steps which are no updates.
+    /// Sets a function that prints the steps that no update stands for.
     pub(super) fn notify(mut self, notify: Notify) -> Self {
         self.notify = notify;
         self

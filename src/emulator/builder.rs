@@ -31,6 +31,7 @@ pub struct EmulatorBuilder {
     pub(super) logs_lag: usize,
     pub(super) logs_fallback: Option<usize>,
     pub(super) logs_age: Duration,
+    pub(super) pace: Duration,
     pub(super) client_timeouts: Timeouts,
     pub(super) port: u16,
 }
@@ -53,6 +54,7 @@ impl EmulatorBuilder {
             logs_lag: 0,
             logs_fallback: None,
             logs_age: Duration::ZERO,
+            pace: Duration::ZERO,
             client_timeouts: all_timeouts(Duration::from_secs(5)),
             port: 0,
         }
@@ -166,6 +168,13 @@ impl EmulatorBuilder {
     /// [`Step::Stall`] short. Default to 5 s each.
     pub fn client_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.client_timeouts = timeouts;
+        self
+    }
+
+    /// Sets how long each step of a status script lasts: a poll within that time plays the step again. So a generation
+    /// takes as long as a real one, however often it is polled. Defaults to zero.
+    pub fn pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -43,6 +43,9 @@ struct Generation {
     /// The number of log requests before it was created.
     log_reads: usize,
     polls: usize,
+    /// The number of steps that polls have played, and when the last one began.
+    steps: usize,
+    step_began: Instant,
     files: usize,
     failed: Option<String>,
     finished: bool,
@@ -115,7 +118,7 @@ impl Service {
             return refuse(request, (404, "No such generation".to_owned()));
         };
         let generation = &mut state.generations[index];
-        let step = generation.poll(self.settings.script_of(index));
+        let step = generation.poll(self.settings.script_of(index), self.settings.pace);
         let due = match (&generation.failed, step) {
             (Some(message), _) => schema::failed(&id, message),
             (None, Step::Queued) => schema::pending(&id, "queued"),
@@ -227,6 +230,8 @@ impl State {
             created: SystemTime::now(),
             log_reads: self.log_reads,
             polls: 0,
+            steps: 0,
+            step_began: Instant::now(),
             files: 0,
             failed: None,
             finished: false,
@@ -244,10 +249,14 @@ impl State {
 }
 
 impl Generation {
-    /// Returns the step that the next poll plays.
-    fn poll<'a>(&mut self, script: &'a [Step]) -> &'a Step {
-        let step = script.get(self.polls);
+    /// Returns the step that the next poll plays: the last one again, if that began less than `pace` ago.
+    fn poll<'a>(&mut self, script: &'a [Step], pace: Duration) -> &'a Step {
         self.polls += 1;
+        if self.steps == 0 || self.step_began.elapsed() >= pace {
+            self.steps += 1;
+            self.step_began = Instant::now();
+        }
+        let step = script.get(self.steps - 1);
         self.finished |= matches!(step, None | Some(Step::Completed | Step::Failed(_)));
         if let Some(Step::Failed(message)) = step {
             self.failed = Some(message.clone());

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use kling::emulator::{Emulator, Step};
@@ -79,6 +79,16 @@ fn replace_after(text: &str, prefix: &str, min: usize, is_kind: impl Fn(char) ->
         replaced += &if is_long { format!("{prefix}{placeholder}{rest}") } else { format!("{prefix}{piece}") };
     }
     replaced
+}
+
+/// Waits until `condition` is met, for at most 60 s.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        thread::sleep(millis(1));
+    }
 }
 
 /// Returns the names of the files in a directory.

@@ -14,7 +14,7 @@ use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, Client, Error, Poll, Result, Seconds, VideoRequest};
 use support::assets::{assert_current, campfire, client_of, events, generate, only_failure};
-use support::{RawServer, accepted, fox, millis, names, only_id, respond};
+use support::{RawServer, accepted, fox, millis, names, only_id, respond, wait_until};
 
 const CHILD_BASE: &str = "KLING_TEST_CHILD_BASE";
 const CHILD_ASSET: &str = "KLING_TEST_CHILD_ASSET";
@@ -128,11 +128,16 @@ fn a_process_that_is_killed_at_any_instant_is_resumed() {
     }
 }
 
+/// Opens a receipt to lock it. Not in append mode, which Windows refuses to lock.
+fn open_receipt(asset: &Asset) -> fs::File {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(asset.receipt_path()).unwrap()
+}
+
 #[test]
 fn a_locked_receipt_is_waited_for() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();
-    let mut receipt = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
+    let mut receipt = open_receipt(&asset);
     receipt.lock().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generate(&asset, &emulator));
@@ -151,7 +156,7 @@ fn a_locked_receipt_is_waited_for() {
 fn a_lock_that_is_never_released_times_out() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();
-    let receipt = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
+    let receipt = open_receipt(&asset);
     receipt.lock().unwrap();
     let poll = Poll { max_wait: millis(20), ..Poll::default() };
     let connect = || Client::builder("rehearsal-key").base_url(emulator.base_url()).poll(poll).build();
@@ -167,13 +172,10 @@ fn a_finished_asset_is_unlocked_while_others_run() {
     let assets = ["a.mp4", "b.mp4"].map(|name| Asset::new(folder.path().join(name), fox()));
     thread::scope(|scope| {
         let running = scope.spawn(|| ensure(&assets, || Ok(emulator.client())).unwrap());
-        while !assets[0].state().unwrap().is_current() {
-            thread::sleep(millis(1));
-        }
-        let receipt = fs::File::open(assets[0].receipt_path()).unwrap();
-        while receipt.try_lock().is_err() {
-            thread::sleep(millis(1));
-        }
+        // On Windows, a locked receipt cannot be read.
+        wait_until("it is current", || assets[0].state().is_ok_and(|state| state.is_current()));
+        let receipt = open_receipt(&assets[0]);
+        wait_until("it is unlocked", || receipt.try_lock().is_ok());
         assert!(!running.is_finished(), "the other one is still running");
     });
 }
@@ -182,7 +184,7 @@ fn a_finished_asset_is_unlocked_while_others_run() {
 fn the_lock_of_a_deleted_receipt_keeps_nobody_out() {
     let emulator = Emulator::start();
     let (_folder, asset) = campfire();
-    let deleted = OpenOptions::new().append(true).create(true).open(asset.receipt_path()).unwrap();
+    let deleted = open_receipt(&asset);
     deleted.lock().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generate(&asset, &emulator));
@@ -202,9 +204,7 @@ fn deleting_a_receipt_in_use_is_an_error_with_the_id() {
         let (_folder, asset) = campfire();
         thread::scope(|scope| {
             let running = scope.spawn(|| generate(&asset, &emulator));
-            while emulator.polls().is_empty() {
-                thread::sleep(millis(1));
-            }
+            wait_until("it is polled", || !emulator.polls().is_empty());
             fs::remove_file(asset.receipt_path()).unwrap();
             let error = running.join().unwrap().unwrap_err();
             assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
@@ -230,9 +230,9 @@ fn a_receipt_that_is_replaced_in_use_keeps_its_file() {
         let (receipt, before) = (fs::read(fox_asset.receipt_path()).unwrap(), fs::read(fox_asset.path()).unwrap());
         thread::scope(|scope| {
             let running = scope.spawn(|| generate(&owl_asset, &emulator));
-            while emulator.polls().is_empty() || (within_the_file && emulator.files().is_empty()) {
-                thread::sleep(millis(1));
-            }
+            wait_until("it is in use", || {
+                !emulator.polls().is_empty() && (!within_the_file || !emulator.files().is_empty())
+            });
             // As `git checkout` does it.
             fs::write(folder.path().join("new"), &receipt).unwrap();
             fs::rename(folder.path().join("new"), fox_asset.receipt_path()).unwrap();

@@ -157,25 +157,41 @@ impl FileId {
     }
 }
 
-/// Returns `true` if the path leads to this open file.
+/// Returns `true` if the path leads to this open file, which is locked.
 fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
-    let found = match path.metadata() {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let found = match path.metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let opened = file.metadata()?;
+        Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino()))
+    }
+    #[cfg(not(unix))]
+    is_same_locked_file(file, path)
+}
+
+/// Returns `true` if the path leads to this open file, which is locked: where std knows no inodes, on Windows.
+#[cfg(any(not(unix), test))]
+fn is_same_locked_file(file: &File, path: &Path) -> io::Result<bool> {
+    let found = match File::open(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let opened = file.metadata()?;
-        Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino()))
+    // The lock keeps out every other handle of this file: one that can be locked is of another file.
+    match found.try_lock() {
+        Ok(()) => return Ok(false),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
     }
-    // On Windows, std does not say which file was opened.
-    #[cfg(not(unix))]
-    {
-        let _ = (file, found);
-        Ok(true)
-    }
+    // Another process may hold the lock of another file. The length counts as well, since Windows gives a file that
+    // replaces one of the same name within 15 s the old one's creation time.
+    let (found, opened) = (found.metadata()?, file.metadata()?);
+    Ok((found.len(), found.created().ok()) == (opened.len(), opened.created().ok()))
 }
 
 fn check_in_place(file: &File, path: &Path) -> io::Result<()> {
@@ -202,6 +218,12 @@ fn wait_for_lock(file: &File, deadline: Instant, on_wait: impl Fn()) -> io::Resu
     }
 }
 
+/// Returns `true` if another process has locked what was to be read: locks are mandatory on Windows.
+fn is_lock_violation(error: &io::Error) -> bool {
+    const ERROR_LOCK_VIOLATION: i32 = 33;
+    cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
+}
+
 fn lock_timeout() -> io::Error {
     let reason = "another process holds the lock; try again once it has finished";
     io::Error::new(io::ErrorKind::TimedOut, reason)
@@ -209,7 +231,10 @@ fn lock_timeout() -> io::Error {
 
 fn read(path: &Path, file: &mut File) -> Result<Parsed> {
     let mut bytes = Vec::new();
-    file.take(MAX_RECEIPT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read the receipt", path))?;
+    let result = file.take(MAX_RECEIPT_BYTES + 1).read_to_end(&mut bytes);
+    result
+        .map_err(|error| if is_lock_violation(&error) { lock_timeout() } else { error })
+        .map_err(Error::io("read the receipt", path))?;
     if bytes.len() as u64 > MAX_RECEIPT_BYTES {
         return Err(unreadable(path, "it is too long for a receipt; restore the receipt from version control"));
     }
@@ -251,12 +276,33 @@ mod tests {
         let mut receipt = lock(&path);
         receipt.append(&requested()).unwrap();
         fs::remove_file(&path).unwrap();
+        if path.exists() {
+            return; // Under wine, an open file that was removed stays visible. On Windows, it does not.
+        }
         receipt.append(&refused()).unwrap_err();
         let mut receipt = lock(&path);
         receipt.append(&requested()).unwrap();
         fs::copy(&path, folder.path().join("other")).unwrap();
         fs::rename(folder.path().join("other"), &path).unwrap();
         receipt.append(&refused()).unwrap_err();
+    }
+
+    #[test]
+    fn a_receipt_is_told_from_another_by_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut receipt = lock(&path("receipt"));
+        receipt.append(&requested()).unwrap();
+        let is_same = |name: &str| is_same_locked_file(&receipt.file, &path(name)).unwrap();
+        assert!(is_same("receipt"));
+        assert!(!is_same("missing"));
+        fs::write(path("other"), vec![b'\n'; receipt.end as usize]).unwrap();
+        assert!(!is_same("other"), "nobody holds its lock");
+        let other = lock(&path("other"));
+        other.file.set_len(receipt.end + 1).unwrap();
+        assert!(!is_same("other"), "it has another length");
+        fs::rename(path("receipt"), path("moved")).unwrap();
+        assert!(is_same("moved") && !is_same("receipt"));
     }
 
     #[test]

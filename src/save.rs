@@ -145,7 +145,10 @@ impl<'a> TempVideo<'a> {
             Err(_) => {
                 let claimed = OpenOptions::new().write(true).create_new(true).open(path);
                 claimed.map_err(Error::io("create", path))?;
-                return self.persist();
+                return self.persist().inspect_err(|_| {
+                    // The empty file that claimed the name is not a video.
+                    let _ = fs::remove_file(path);
+                });
             }
         }
         sync_parent_dir(path);

@@ -199,7 +199,6 @@ fn parse_number(text: &str) -> Option<u64> {
     };
     match digits {
         "" if radix == 16 => Some(0),
-        _ if digits.starts_with('+') => None,
         _ => u32::from_str_radix(digits, radix).ok().map(u64::from),
     }
 }

@@ -32,6 +32,7 @@
 //! use kling::{Client, Poll, Timeouts};
 //!
 //! let client = Client::builder("my-key") // or ClientBuilder::from_env()?
+//!     .base_url("http://127.0.0.1:8080") // defaults to the service
 //!     .poll(Poll { max_wait: Duration::from_secs(3600), ..Poll::default() })
 //!     .timeouts(Timeouts { connect: Duration::from_secs(20), ..Timeouts::default() })
 //!     .user_agent("trailer-maker/1.0")

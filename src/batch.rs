@@ -271,7 +271,7 @@ impl Batch {
     }
 
     /// Starts the clocks of generations that were added before the batch was iterated. The first polls of many are due
-    /// together; one that has to wait for the others must not be waited for longer than they are.
+    /// together. One that is polled after the others must not have a later deadline.
     fn start_clocks(&mut self) {
         if !self.is_started {
             self.is_started = true;

@@ -80,7 +80,7 @@ impl Client {
 #[must_use]
 pub struct ClientBuilder {
     key: String,
-    /// What an error calls the key and the base URL: the variables that they were read from.
+    /// How errors name the key and the base URL: by the variables that they were read from.
     key_name: &'static str,
     base_name: &'static str,
     base_url: String,
@@ -107,7 +107,7 @@ impl ClientBuilder {
     /// use std::time::Duration;
     /// use kling::{ClientBuilder, Poll};
     ///
-    /// // It reads the environment of the process.
+    /// // `from_env` reads the environment of the process.
     /// let poll = Poll { max_wait: Duration::from_secs(3600), ..Poll::default() };
     /// let client = ClientBuilder::from_env()?.poll(poll).build()?;
     /// # Ok::<(), kling::Error>(())

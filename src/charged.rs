@@ -5,9 +5,9 @@ use std::fmt;
 /// Whether the service has charged for the generation that an error concerns, returned by [`Error::charged`](crate::Error::charged).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Charged {
-    /// Nothing was charged. The request can be sent again, after what the error asks for.
+    /// Nothing was charged. The request can be sent again once the cause of the error is resolved.
     No,
-    /// It is unknown, or the error does not say. Look the generation up before you pay again.
+    /// It is unknown whether the service has charged. Look the generation up before you pay again.
     Perhaps,
     /// The generation exists and was charged, or will be. Resume it instead of paying again.
     Yes,

@@ -90,7 +90,7 @@ impl Client {
     ///
     /// The lookup reads the service's logs of the last 7 days, 100 entries a page and at most 200 pages a minute, which
     /// is what the service allows. The logs are those of one API key: use the key that sent the request. An entry may
-    /// appear only when the generation has finished, so look again after some minutes before you pay again.
+    /// be listed only after the generation has finished. Look again after some minutes before you pay again.
     ///
     /// This is implemented from the service's August 2026 documentation and its description of `/v2/logs`; it has not
     /// been tested against the live service.
@@ -147,8 +147,9 @@ impl Client {
     ///
     /// The first poll is sent immediately, and later ones at [`Poll::interval`] until [`Poll::max_wait`] has passed. A
     /// poll that fails for a transient reason is a *missed poll*: it is retried at the next interval, or later if the
-    /// server requests it. Transient reasons are: no connection, a status of 408, 409, 425, 429 or 5xx, a response that
-    /// cannot be read, a row of 404s for 60 s, and, three times, `completed` without a video URL.
+    /// server requests it. Transient reasons are: no connection; a status of 408, 409, 425, 429 or 5xx; a response that
+    /// cannot be read; a 404, until there have been only 404s for 60 s; and the first three `completed` without a video
+    /// URL.
     ///
     /// # Errors
     ///
@@ -197,8 +198,7 @@ impl Client {
 
     /// Creates a generation and waits for it: [`create`](Client::create), and then [`wait`](Client::wait).
     ///
-    /// Until this returns, only this call knows the id. If the process is killed, the id is lost; to store it first,
-    /// call the two methods yourself.
+    /// If the process is killed before this returns, the id is lost. To store it first, call the two methods yourself.
     ///
     /// # Errors
     ///

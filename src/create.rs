@@ -10,11 +10,11 @@ use crate::random;
 use crate::request::VideoRequest;
 use crate::retry::{self, FailedAttempt, MAX_ATTEMPTS, MAX_RETRY_AFTER, RetryClass};
 
-/// A validated create request, and how many attempts to send it have failed. It is retried here or nowhere.
+/// A validated create request, and how many attempts to send it have failed. Only this module retries it.
 pub(crate) struct Create {
     body: Vec<u8>,
     client_request_id: String,
-    /// The id is not the caller's: each attempt gets a new one.
+    /// The id was generated here, so each attempt gets a new one.
     id_is_generated: bool,
     failed_attempts: u32,
     due: Instant,
@@ -79,8 +79,8 @@ impl Create {
         };
         let Some(delay) = delay else { return Attempt::Failed(*error, retry_after) };
         self.due = Instant::now() + delay;
-        // The log entry of a refused attempt should not be taken for the outcome of the next one. Under an id of the
-        // caller's it cannot be avoided, and `recover` allows for it.
+        // The log entry of a refused attempt should not be taken for the outcome of the next one. With the caller's id,
+        // all attempts share one; `recover` prefers the accepted entry.
         if self.id_is_generated {
             self.client_request_id = generated_id();
         }

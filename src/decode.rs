@@ -1,4 +1,4 @@
-//! The readings of escaped text: each character as it stands, and as the escapes of JSON, HTML and URLs stand for it.
+//! Reads escaped text in every way: as it is, and with JSON, HTML and URL escapes resolved.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ const ENTITIES: &str = "AMP& GT> Hat^ LT< QUOT\" UnderBar_ VerticalLine| amp& ap
                         dollar$ equals= excl! grave` gt> lbrace{ lbrack[ lcub{ lowbar_ lpar( lsqb[ lt< midast* num# \
                         percnt% period. plus+ quest? quot\" rbrace} rbrack] rcub} rpar) rsqb] semi; sol/ verbar| vert|";
 
-/// A character that the text may stand for at some place, and the place where the next character begins.
+/// One reading at a place: the character, and the place of the next one.
 pub(crate) type Reading = (char, usize);
 
 /// The readings at each place of a text. A place usually has one: the character that stands there. It has more where
@@ -41,8 +41,8 @@ impl Readings {
         place.flat_map(move |&(c, found)| lengths(found).map(move |length| (c, at + length)))
     }
 
-    /// Adds the escapes that begin at `at`. One that stands for the beginning of another, as `%25` in `%252B`, adds that
-    /// one as well.
+    /// Adds the escapes that begin at `at`. If an escape stands for the first character of another, as `%25` in
+    /// `%252B`, the other is added as well.
     fn add_escapes(&mut self, at: usize) {
         let mut added = vec![(self.places[at][0].0, at + 1)];
         while let Some((c, end)) = added.pop() {
@@ -139,7 +139,7 @@ impl Readings {
         self.at(at).filter(|(found, _)| *found == c).map(|(_, end)| end).collect()
     }
 
-    /// Returns those of the character codes that a closing character follows, with the end of that character.
+    /// Returns the codes that the closing character follows, with the place after it.
     fn closed(&self, codes: &[(u32, usize)], close: char) -> Vec<(u32, usize)> {
         codes.iter().flat_map(|&(code, end)| self.ends(end, close).into_iter().map(move |end| (code, end))).collect()
     }

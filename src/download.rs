@@ -257,7 +257,8 @@ impl Download {
         let response = response.map_err(|error| FailedAttempt::new(error.class, self.no_response(error.cause)))?;
         match (response.status, response.range) {
             (200 | 203, None) => self.start(response.framing.length(), response),
-            // In a 200, the header has no meaning, but a body that begins elsewhere would be damaged.
+            // A 200 has no use for `Content-Range`. If one says that the body begins elsewhere, the body is not the
+            // file.
             (200 | 203, Some(range)) if range.first() == Some(0) => self.start(response.framing.length(), response),
             (206, Some(ContentRange::Part { first: 0, total, .. })) if from == 0 => self.start(total, response),
             (206, None) if from == 0 => self.start(None, response),
@@ -427,7 +428,7 @@ pub(crate) fn fetch<'a, R: Read>(
     max_wait: Duration,
     mut wrap: impl FnMut(Download) -> R,
 ) -> Result<TempVideo<'a>> {
-    // Before the file's server is waited for.
+    // Checked before waiting for the file's server.
     check_writable(path).map_err(|error| error.or_unfinished(&video.id))?;
     let mut restarts = 0;
     loop {

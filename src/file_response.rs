@@ -103,8 +103,8 @@ pub(crate) struct Validators {
 
 impl Validators {
     pub(crate) fn new(etag: Option<&str>, last_modified: Option<&str>, date: Option<&str>) -> Self {
-        // A weak tag may stand for different bytes. A tag without quotes is invalid, but identifies as well as another;
-        // an empty one, or one with a single quote, is an accident.
+        // A weak tag may stand for different bytes. An unquoted tag is invalid, but still identifies a version. An
+        // empty one, or one with a single quote, counts as absent.
         let is_strong = |tag: &&str| is_quoted(tag) || !(tag.contains('"') || has_weak_prefix(tag) || tag.is_empty());
         // A file could change twice within the second that its date names (RFC 9110, 8.8.2.2). A server must not send a
         // later `Last-Modified` than its own `Date`, so any other date is an earlier one.

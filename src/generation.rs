@@ -254,8 +254,8 @@ impl Failure {
 
     /// Returns `true` if the service documents that a generation that fails this way is not charged.
     ///
-    /// The service's documentation of August 2026 says that of the statuses `error` and `failed`. It does not say
-    /// whether a generation that was cancelled, was rejected, has expired or has timed out is charged.
+    /// As of August 2026, the service documents this for `error` and `failed`. It does not say whether a generation
+    /// that was cancelled, was rejected, has expired or has timed out is charged.
     pub fn is_free(&self) -> bool {
         ["error", "failed"].iter().any(|status| self.status.eq_ignore_ascii_case(status))
     }

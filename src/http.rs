@@ -73,7 +73,8 @@ pub(crate) struct Http {
     api_is_loopback: bool,
     authorization: HeaderValue,
     pub(crate) redactor: Redactor,
-    /// Name lookups have no time limit of their own, and proxies and servers may send byte by byte.
+    /// The threads that requests run on: name lookups have no time limit of their own, and proxies and servers may send
+    /// byte by byte.
     workers: Workers,
     pub(crate) timeouts: Timeouts,
     /// The delay before the first retry.
@@ -101,7 +102,8 @@ impl Http {
             HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
         authorization.set_sensitive(true);
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
-        // panic if there is none. The workers bound both. These limits end a request that nobody waits for any more.
+        // panic if no thread can be started. The workers bound both. These limits end a request that nobody waits for
+        // any more.
         let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
@@ -278,7 +280,7 @@ fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
             // Without its SOCKS support, ureq ignores such a proxy and connects directly.
             return Err((variable, "a SOCKS proxy needs the feature socks-proxy of kling"));
         }
-        // This one knows `NO_PROXY`.
+        // ureq applies `NO_PROXY` to this proxy.
         return Ok(Proxy::try_from_env());
     }
     Ok(None)

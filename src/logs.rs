@@ -8,7 +8,7 @@ use crate::outcome::normalized;
 use crate::timestamp;
 use crate::wire::Malformed;
 
-/// The most entries that the service puts on a page.
+/// The maximum number of entries per page.
 const MAX_LIMIT: usize = 100;
 
 /// A page of the logs.
@@ -42,8 +42,8 @@ pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
 }
 
 impl LogPage {
-    /// Returns how far the next page is from this one. A page may be shorter than its limit, and its entries count even
-    /// if they cannot be read. After an empty page, only the limit leads further.
+    /// Returns the offset of the next page relative to this one. A page may be shorter than its limit, and its entries
+    /// count even if they cannot be read. After an empty page, only the limit leads further.
     pub(crate) fn step(&self) -> usize {
         let limit = || self.pagination.0.as_ref()?.limit.0.filter(|limit| (1..=MAX_LIMIT).contains(limit));
         if self.data.is_empty() { limit().unwrap_or(MAX_LIMIT) } else { self.data.len() }

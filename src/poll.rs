@@ -34,17 +34,17 @@ impl Default for Poll {
     }
 }
 
-/// The shortest timeout of a poll, so that the last one, sent at the deadline, can be answered at all.
+/// The shortest timeout of a poll, so that the last one, sent at the deadline, can get a response.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest interval and wait. The sum of a few of them is a time that every clock can represent.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long a row of 404s is made of missed polls: the generation may be known to one machine of the service and not yet
-/// to the next, or a deployment may have lost it for a moment.
+/// The time for which consecutive 404s count as missed polls: the generation may be known to one machine of the service
+/// and not yet to the next, or a deployment may have lost it for a moment.
 const NOT_FOUND_GRACE: Duration = Duration::from_secs(60);
 
-/// How often `completed` without a video URL is a missed poll.
+/// The number of `completed` responses without a video URL that count as missed polls.
 const MAX_MISSING_URLS: u32 = 3;
 
 impl Poll {

@@ -47,10 +47,11 @@ const FAILURE_REASONS: [&str; 14] = [
     "failure_code",
 ];
 
-/// How deep a reason is read. The list of a validator's issues in the `meta` of an envelope is at a depth of 3.
+/// The maximum depth at which a reason is searched for. The list of a validator's issues in the `meta` of an envelope
+/// is at a depth of 3.
 const MAX_DEPTH: usize = 8;
 
-/// The length at which a list of reasons ends: more than is shown.
+/// The length after which nothing is added to a list of reasons: more than is displayed.
 const MAX_LIST_BYTES: usize = 4096;
 
 /// The explanation of a refused request.
@@ -86,7 +87,7 @@ pub(crate) fn failure(body: &[u8], status: &str, redactor: &Redactor) -> Failure
     Failure::new(&redactor.excerpt(status.as_bytes()), name.map(excerpt), excerpt(message))
 }
 
-/// Returns what a JSON value says, or `None` if it says nothing.
+/// Returns the text of a JSON value, or `None` if it has none.
 fn explain(json: &RawValue, depth: usize) -> Option<String> {
     let raw = json.get();
     let text = match raw.as_bytes() {

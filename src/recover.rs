@@ -17,9 +17,9 @@ use crate::retry::{self, MAX_ATTEMPTS, RetryClass};
 /// on a server that always reports one more page.
 const MAX_PAGES: usize = 1000;
 
-/// How long after a failed log entry another one may still appear for the same request: a gateway or a fallback may have
-/// sent it on, and the entry of a video appears when its generation has finished. The longest generation that the
-/// service's sample code waits for takes 1,000 s.
+/// The time after a failed log entry in which another entry may still appear for the same request: a gateway or a
+/// fallback may have sent it on, and the entry of a video appears when its generation has finished. The longest
+/// generation that the service's sample code waits for takes 1,000 s.
 const LATE_ENTRY: Duration = Duration::from_secs(30 * 60);
 
 /// The result of looking up a create request in the service's logs, returned by
@@ -40,7 +40,7 @@ pub enum Recovery {
 pub(crate) fn recover(api: &Api, client_request_id: &str) -> Result<Recovery> {
     check_client_request_id(client_request_id)?;
     search(api, client_request_id).map_err(|error| {
-        // Whatever kept the logs from being read: the request may have been accepted and charged.
+        // Whatever the reason, the request may have been accepted and charged.
         let client_request_id = client_request_id.to_owned();
         Error::OutcomeUnknown { client_request_id, source: Box::new(error) }
     })
@@ -70,7 +70,7 @@ fn search(api: &Api, client_request_id: &str) -> Result<Recovery> {
 /// The entries of one request that do not name its generation.
 #[derive(Default)]
 struct Entries {
-    /// It was accepted, but the entry does not say as what: not the same as no entry.
+    /// An entry says that the request was accepted, but does not name the generation. That differs from no entry.
     has_unnamed: bool,
     has_failed: bool,
     /// When the last failed entry was created, in seconds since the Unix epoch; `None` if one of them does not say.

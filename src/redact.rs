@@ -11,8 +11,8 @@ const REDACTED: &str = "[redacted]";
 /// The maximum length of an excerpt: enough for any documented response, and for a person to read.
 const MAX_EXCERPT_BYTES: usize = 1024;
 
-/// How much of a text is read for an excerpt. More than is shown, so that a key that the end of the excerpt would cut
-/// is found, and text follows where a long URL query was left out.
+/// The number of bytes that are read for an excerpt. More than are shown, so that a key cut at the excerpt's end is
+/// still found, and text follows where a long URL query was left out.
 const MAX_READ_BYTES: usize = 2 * MAX_EXCERPT_BYTES;
 
 /// Prepares the text of servers for display, without the API key. Cheap enough to be made once per client.
@@ -40,7 +40,8 @@ impl Redactor {
         let text = self.mask_key(text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
         // A terminal would obey an escape sequence, and show the text after a bidi control backwards.
         let line = text.replace(|c: char| c.is_control() || is_bidi_control(c), " ");
-        // Only what can stand in no URL ends one: a `'` can, and a backslash where JSON escapes (`\/`, `\u0026`).
+        // A URL ends only at a character that cannot occur in one: a `'` can, and a backslash where JSON escapes (`\/`,
+        // `\u0026`).
         let words = line.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>'));
         truncated(words.map(redact_query).collect())
     }

@@ -1,4 +1,4 @@
-//! A failed attempt, its class, and the delay before the next one. Pure functions: chance is an argument.
+//! A failed attempt, its class, and the delay before the next one. Pure functions: random numbers are arguments.
 
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ pub(crate) fn delay(
     (attempts < max_attempts && requested <= MAX_RETRY_AFTER).then(|| backoff(attempts, base, random).max(requested))
 }
 
-/// Returns a delay that doubles with each attempt, up to 32 times `base`, with a jitter of ±50 %: clients that one
-/// outage has stopped must not come back all at once.
+/// Returns a delay that doubles with each attempt, up to 32 times `base`, with a jitter of ±50 %, so that clients
+/// stopped by one outage do not return all at once.
 pub(crate) fn backoff(attempts: u32, base: Duration, random: f64) -> Duration {
     let doubled = base * 2_u32.pow(attempts.saturating_sub(1).min(5));
     doubled.mul_f64(0.5 + random)

@@ -59,8 +59,8 @@ pub fn save(reader: impl Read, path: impl AsRef<Path>) -> Result<u64> {
 ///
 /// # Errors
 ///
-/// Those of [`save`], and [`Error::Io`] with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is anything at
-/// `path`: before the first byte is read, or because it appeared in the meantime.
+/// Those of [`save`], and [`Error::Io`] with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if anything exists at
+/// `path`, before the first byte is read or once the video is complete.
 ///
 /// # Example
 ///
@@ -135,13 +135,14 @@ impl<'a> TempVideo<'a> {
         Ok(self.len)
     }
 
-    /// Gives the file its name, unless something else has it, and returns its length in bytes.
+    /// Moves the file to its target unless the target exists, and returns its length in bytes.
     pub(crate) fn persist_new(self) -> Result<u64> {
         let path = self.temp.target;
         match fs::hard_link(&self.temp.path, path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(path)),
-            // The file system has no hard links. Whoever creates the name has it, and may replace it.
+            // The file system has no hard links. The process that creates the empty file owns the name, and may replace
+            // the file.
             Err(_) => {
                 let claimed = OpenOptions::new().write(true).create_new(true).open(path);
                 claimed.map_err(Error::io("create", path))?;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Whether the body of a create request has begun to leave, or has been withdrawn.
 ///
-/// ureq sends the head first and reads the body afterwards: a body that was not read has not been sent. Whoever comes
-/// first decides: a request that was given up before its body was read can never send it later.
+/// ureq sends the head first and reads the body afterwards: a body that was not read has not been sent. Of sending and
+/// withdrawing, the first decides: a request that was given up before its body was read can never send it later.
 #[derive(Clone, Default)]
 pub(crate) struct Sending(Arc<AtomicU8>);
 

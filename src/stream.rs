@@ -151,8 +151,8 @@ impl BatchUpdates {
     /// let requests = [VideoRequest::new("A fox"), VideoRequest::new("An owl")];
     /// let mut updates = client.generate_all(&requests).updates();
     /// while let Some((index, update)) = updates.next() {
-    ///     // The disk is full, say, and the id of the first cannot be stored: nothing is
-    ///     // sent, nothing is paid.
+    ///     // For example, the disk is full and the id of the first cannot be stored.
+    ///     // Nothing is sent or charged.
     ///     if index == 0 && matches!(update, Update::Sending { .. }) {
     ///         assert!(updates.withdraw());
     ///     }

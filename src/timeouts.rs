@@ -25,8 +25,8 @@ use std::time::Duration;
 pub struct Timeouts {
     /// Connecting, including the TLS handshake. Defaults to 10 s.
     pub connect: Duration,
-    /// A create request, from the name lookup to the last byte of the response. If it passes after the request was sent,
-    /// the outcome is unknown, so it should be generous. Defaults to 60 s.
+    /// A create request, from the name lookup to the last byte of the response. A timeout after the request was sent
+    /// leaves the outcome unknown, so this should be generous. Defaults to 60 s.
     pub create: Duration,
     /// A poll, or the lookup of a page of logs, from the name lookup to the last byte of the response. Defaults to 30 s.
     pub poll: Duration,

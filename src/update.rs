@@ -15,7 +15,7 @@ use crate::generation::{GenerationId, Status, Video};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Update {
-    /// A create request is about to be sent. It leaves when the next update is requested.
+    /// A create request is about to be sent. It is sent when the next update is requested.
     ///
     /// Store this id first, and the generation can be found again whatever happens:
     /// [`Client::recover`](crate::Client::recover).
@@ -23,8 +23,8 @@ pub enum Update {
         /// The `X-Client-Request-Id` of this attempt.
         client_request_id: String,
     },
-    /// The create request was certainly not accepted. It will be sent again, later if the account allows no more
-    /// generations at once.
+    /// The create request was certainly not accepted. It is sent again: after a delay or, if generations of the same
+    /// batch fill the account, when one of them has finished.
     Retrying(Error),
     /// The generation exists, and is paid for.
     Created(GenerationId),

@@ -106,8 +106,8 @@ impl Watch {
         }
     }
 
-    /// Polls once. For a poll that is late, the time it was due counts: that this thread was busy is no reason to give up
-    /// a generation that may have finished long ago.
+    /// Polls once. For a poll that is late, the time it was due counts: a busy thread is no reason to give up a
+    /// generation that may have finished long ago.
     fn poll(&mut self, due: Instant) -> Update {
         let sent = Instant::now();
         let started = *self.started.get_or_insert(sent);

@@ -1,4 +1,4 @@
-//! The responses to create requests and polls: the shapes that go over the wire become the types of this library.
+//! Parses the responses to create requests and polls into this library's types.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,7 +25,7 @@ pub(crate) enum Malformed {
     MissingUrl,
 }
 
-/// The ids are strings, also those of digits alone: a number is a placeholder.
+/// Ids are strings, even if they consist of digits; a JSON number is a placeholder.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireCreated {

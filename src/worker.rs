@@ -83,7 +83,7 @@ impl Workers {
         let mut sender = Sender { delivery: Arc::clone(&delivery), result: None };
         self.submit(Box::new(move |release| {
             sender.result = Some(call());
-            // First, so that the caller's next call finds this thread idle.
+            // Return to the pool first, so that the caller's next call finds this thread idle.
             release();
             drop(sender);
         }))

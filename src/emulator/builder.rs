@@ -98,7 +98,7 @@ impl EmulatorBuilder {
     }
 
     /// Sets how many generations the account may have in flight. A create request beyond that is refused with 429 and
-    /// plays no step. A generation is in flight until a poll returns its end, or is made after the end of its script.
+    /// plays no step. A generation is in flight until a poll returns a finished status, or is sent after the last step.
     /// Defaults to no limit.
     pub fn max_concurrent(mut self, generations: usize) -> Self {
         self.max_concurrent = generations;
@@ -158,7 +158,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets how much earlier than its create request a log entry claims to have been created. Defaults to zero.
+    /// Sets the age of log entries at the time of their create request. Defaults to zero.
     pub fn logs_age(mut self, age: Duration) -> Self {
         self.logs_age = age;
         self

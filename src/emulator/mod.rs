@@ -39,7 +39,7 @@
 //!
 //! - Time and price. A generation ends after a number of polls, and costs the 120,000 credits of the documents' sample.
 //! - Keys and credit. Any bearer token is accepted, and credit never runs out, unless a step refuses a request.
-//! - Rate limits, except by [`max_concurrent`](EmulatorBuilder::max_concurrent).
+//! - Rate limits, except the number of generations in flight: [`max_concurrent`](EmulatorBuilder::max_concurrent).
 //! - Moderation of prompts, and what a prompt describes: the video is a test clip.
 //! - Models other than `klingai/v2.5-turbo/pro/text-to-video`.
 //! - TLS, proxies and HTTP/2. A request with `Transfer-Encoding: chunked` is refused with 411.

@@ -159,12 +159,13 @@ fn listen(listener: &TcpListener, shared: &Shared, handler: &Handler) {
             };
             let number = shared.connections.fetch_add(1, Ordering::SeqCst);
             shared.open().insert(number, Arc::clone(&stream));
-            // Not before the insertion: a stop closes the connections that it finds, and then waits for this thread.
+            // Checked after the insertion, because a stop closes the connections that it finds, and then waits for this
+            // thread.
             if shared.stopped.load(Ordering::SeqCst) {
                 break;
             }
             let serve = move |keep_alive| {
-                // A connection that fails is the client's to notice.
+                // The client notices if its connection fails.
                 let _ = serve(&stream, handler, keep_alive);
                 shared.open().remove(&number);
             };
@@ -251,8 +252,8 @@ fn read_all_but_the_last_byte(mut stream: &TcpStream) -> io::Result<Option<Reque
     Ok(Some(request))
 }
 
-/// Reads the head of a request, except for its last byte. The bytes that were only peeked at are read before more are
-/// awaited, so that a client that leaves in the middle is noticed.
+/// Reads the head of a request, except for its last byte. Peeked bytes are consumed before waiting for more, so that a
+/// client that leaves in the middle is noticed.
 fn read_head(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     let mut peeked = [0; 4096];

@@ -45,7 +45,7 @@
 //! ```
 //!
 //! Missed polls are those with no response, with a response that cannot be read, and with the statuses 408, 409, 425,
-//! 429 and 5xx. A 404 is one for 60 s: a new generation may not be known to each machine of the service yet.
+//! 429 and 5xx. A 404 counts as one for 60 s: a new generation may not be known to each machine of the service yet.
 //!
 //! Other refusals end the wait at once. A key that was revoked (401) is still revoked in 10 s.
 //!

@@ -32,7 +32,10 @@
 //!
 //! All other builds only compare the request with the receipt, and the length of the file with the receipt. They need
 //! no key and no network, and they cost nothing. If something differs, the build stops. The message says what differs,
-//! how many generations it takes, and which command pays for them. Nothing is ever generated without `KLING_GENERATE=1`.
+//! how many generations it takes, and which command pays for them. Nothing is ever paid for without `KLING_GENERATE=1`.
+//! [`build_script`] has a table of its other values: `fetch` never creates, and `rehearse` makes test clips.
+//!
+//! A new prompt is a new generation. The previous video stays beside the new one, under a name with a part of its id.
 //!
 //! # The receipt
 //!
@@ -111,3 +114,4 @@
 //! Next: [testing](super::_7_testing).
 //!
 //! [`asset::ensure`]: crate::asset::ensure
+//! [`build_script`]: crate::build_script()

@@ -89,7 +89,7 @@ struct Creating {
 
 /// The default for [`Batch::max_in_flight`]. The service documents no limit; four keep one thread busy, and stopping
 /// early leaves little behind.
-const DEFAULT_MAX_IN_FLIGHT: usize = 4;
+pub(crate) const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 
 impl Batch {
     pub(crate) fn new(api: Api, poll: Poll, requests: impl Iterator<Item = (usize, VideoRequest)>) -> Self {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::generation::GenerationId;
 use crate::random;
 use crate::request::VideoRequest;
-use crate::retry::{self, FailedAttempt, MAX_ATTEMPTS, MAX_RETRY_AFTER, RetryClass};
+use crate::retry::{FailedAttempt, MAX_RETRY_AFTER};
 
 /// A validated create request, and how many attempts to send it have failed. Only this module retries it.
 pub(crate) struct Create {
@@ -68,15 +68,13 @@ impl Create {
             Ok(id) => return Attempt::Created(id),
             Err(failed) => failed,
         };
-        let FailedAttempt { error, class, retry_after } = failed;
-        let delay = if others_run && is_too_many_requests(&error) {
-            Some(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+        let delay = if others_run && is_too_many_requests(&failed.error) {
+            Some(failed.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
         } else {
             self.failed_attempts += 1;
-            let base = api.retry_delay();
-            let delay = retry::delay(self.failed_attempts, MAX_ATTEMPTS, base, random::fraction(), retry_after);
-            delay.filter(|_| class == RetryClass::Transient)
+            failed.next_delay(self.failed_attempts, api.retry_delay(), random::fraction())
         };
+        let FailedAttempt { error, retry_after, .. } = failed;
         let Some(delay) = delay else { return Attempt::Failed(*error, retry_after) };
         self.due = Instant::now() + delay;
         // The log entry of a refused attempt should not be taken for the outcome of the next one. With the caller's id,

@@ -11,7 +11,6 @@ use crate::generation::GenerationId;
 use crate::logs::{LogEntry, LogPage};
 use crate::random;
 use crate::request::check_client_request_id;
-use crate::retry::{self, MAX_ATTEMPTS, RetryClass};
 
 /// The maximum number of log pages, of 100 entries each: far more than one key makes in seven days. It ends the search
 /// on a server that always reports one more page.
@@ -108,9 +107,7 @@ fn read_page(api: &Api, offset: usize) -> Result<LogPage> {
             Err(failed) => failed,
         };
         attempts += 1;
-        let base = api.retry_delay();
-        let delay = retry::delay(attempts, MAX_ATTEMPTS, base, random::fraction(), failed.retry_after);
-        match delay.filter(|_| failed.class == RetryClass::Transient) {
+        match failed.next_delay(attempts, api.retry_delay(), random::fraction()) {
             Some(delay) => thread::sleep(delay),
             None => return Err(*failed.error),
         }

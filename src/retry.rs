@@ -18,6 +18,13 @@ impl FailedAttempt {
     pub(crate) fn new(class: RetryClass, error: Error) -> Self {
         FailedAttempt { error: Box::new(error), class, retry_after: None }
     }
+
+    /// Returns the delay before the next attempt of a single call, of which `attempts` have failed so far, or `None` if
+    /// there is no next one. `base` and `random` are those of [`delay`].
+    pub(crate) fn next_delay(&self, attempts: u32, base: Duration, random: f64) -> Option<Duration> {
+        let delay = delay(attempts, MAX_ATTEMPTS, base, random, self.retry_after);
+        delay.filter(|_| self.class == RetryClass::Transient)
+    }
 }
 
 /// Whether a failed attempt may be retried.
@@ -34,7 +41,7 @@ pub(crate) enum RetryClass {
 }
 
 /// The maximum number of attempts, outside of polling and downloading.
-pub(crate) const MAX_ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
 /// The longest `Retry-After` that a single call honors. A caller that expects seconds should not sleep for an hour.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -43,7 +50,7 @@ pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 ///
 /// `base` is the delay after the first attempt, and `random` a number from 0 to 1. There is no next attempt if the
 /// server requests a delay longer than [`MAX_RETRY_AFTER`].
-pub(crate) fn delay(
+fn delay(
     attempts: u32,
     max_attempts: u32,
     base: Duration,

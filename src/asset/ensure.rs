@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::job::{Job, Next, check_without_client};
 use super::paths::{Locked, create_dir_synced, dedup_by_path};
 use super::state::Asset;
+use crate::batch::DEFAULT_MAX_IN_FLIGHT;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::generation::Status;
@@ -16,9 +17,6 @@ use crate::save::parent_dir;
 use crate::stream::BatchUpdates;
 use crate::ticks::{Source, Ticks};
 use crate::update::Update;
-
-/// The default for [`Ensure::max_in_flight`], and that of a batch.
-const DEFAULT_MAX_IN_FLIGHT: usize = 4;
 
 /// How many receipts are open and locked at once, unless more are in flight.
 const MIN_LOCKED: usize = 16;

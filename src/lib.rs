@@ -91,6 +91,7 @@ mod http;
 mod json;
 mod key_search;
 mod logs;
+mod message;
 mod mp4;
 mod outcome;
 mod poll;

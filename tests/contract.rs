@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::error::Error as _;
 use std::fs;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -229,6 +230,8 @@ fn another_client_can_resume_a_generation() {
     let impatient = emulator.client_builder().poll(poll).build().unwrap();
     let error = impatient.generate(&fox()).unwrap_err();
     assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+    let source = error.source().and_then(|source| source.downcast_ref::<Box<Error>>());
+    assert!(matches!(source.map(Box::as_ref), Some(Error::DeadlineExceeded { .. })), "{error:?}");
 
     let stored = error.generation_id().unwrap().to_string();
     let id: GenerationId = stored.parse().unwrap();

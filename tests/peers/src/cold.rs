@@ -21,13 +21,12 @@ pub fn crates(package: &str) -> Result<f64, Box<dyn Error>> {
 
 /// Returns the CPU seconds of cold release builds, and the size of the stripped program.
 pub fn release(packages: &[&str], rounds: usize) -> Result<(Vec<Samples>, Vec<Samples>), Box<dyn Error>> {
-    let seconds = each(
+    each(
         packages,
         rounds,
         |package| Ok(build(package, Profile::Release, &[], "cold")),
         |package| Ok(fs::metadata(program_path("cold", Profile::Release, package))?.len() as f64),
-    )?;
-    Ok(seconds)
+    )
 }
 
 /// Returns the CPU seconds of cold debug builds with the client as a build script.
@@ -50,12 +49,13 @@ fn each(
     let mut samples = (vec![Samples::default(); packages.len()], vec![Samples::default(); packages.len()]);
     for _ in 0..rounds {
         for (index, package) in packages.iter().enumerate() {
-            eprintln!("cold build of {package}");
             let cold = folder().join("target/cold");
             if cold.exists() {
                 fs::remove_dir_all(cold)?;
             }
-            samples.0[index].0.push(run(&mut command(package)?)?.cpu);
+            let cpu = run(&mut command(package)?)?.cpu;
+            eprintln!("cold build of {package}: {cpu:.1} s");
+            samples.0[index].0.push(cpu);
             samples.1[index].0.push(size(package)?);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::measure::{Samples, run};
@@ -15,7 +16,9 @@ pub fn crates(package: &str) -> Result<f64, Box<dyn Error>> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    let crates: BTreeSet<_> = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A crate whose dependencies were listed before is marked.
+    let crates: BTreeSet<_> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     Ok(crates.len() as f64 - 1.0)
 }
 
@@ -64,7 +67,7 @@ fn each(
 
 /// Makes a package whose build script is the client, and returns its folder. It is as deep as that of the client, so that
 /// relative paths hold.
-fn build_script_package(package: &str) -> Result<std::path::PathBuf, Box<dyn Error>> {
+fn build_script_package(package: &str) -> Result<PathBuf, Box<dyn Error>> {
     let client = match package.split_once("with-") {
         Some((_, client)) => client,
         None => "floor",

@@ -81,7 +81,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let emulator = Emulator::start();
     let client = match Client::from_env() {
         Err(kling::Error::MissingKey) => {
-            println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes test clips");
+            println!("AIML_API_KEY is not set: this is a rehearsal, which makes test clips");
             let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
             emulator.client_builder().poll(poll).build()?
         }

@@ -71,8 +71,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let emulator = Emulator::start();
     let client = match Client::from_env() {
         Err(Error::MissingKey) => {
-            println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes a test clip");
-            let poll = Poll { interval: Duration::from_secs(1), ..Poll::default() };
+            println!("AIML_API_KEY is not set: this is a rehearsal, which makes a test clip");
+            let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
             emulator.client_builder().poll(poll).build()?
         }
         client => client?,
@@ -84,7 +84,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     };
     // The generation is paid for, so an error about the file must carry the id.
     let (path, bytes) = saved.map_err(|error| Error::Unfinished { id: video.id.clone(), source: Box::new(error) })?;
-    let cost = video.usage.map_or("unknown cost".to_owned(), |usage| usage.to_string());
+    let cost = match video.usage {
+        _ if !emulator.creates().is_empty() => "not charged".to_owned(),
+        Some(usage) => usage.to_string(),
+        None => "unknown cost".to_owned(),
+    };
     println!("{}: {bytes} bytes, {cost}", path.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,7 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
 use std::env;
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
 use std::time::Duration;
 
 use ureq::http::Version;
@@ -12,6 +11,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::redact::Redactor;
+use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
@@ -20,9 +20,6 @@ use crate::url::Url;
 use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
-
-/// A thousand times the length of any documented response.
-const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The buffers of a connection, in bytes. Each create request has a new connection, and zeroes both. The first holds the
 /// longest response head that ureq accepts, the second the longest request head.
@@ -34,18 +31,6 @@ const MAX_REDIRECTS: usize = 5;
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// The response to one API request.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    /// The `x-inference-id`: for a create request, the id of its generation.
-    pub(crate) inference_id: Option<String>,
-    pub(crate) body: Vec<u8>,
-    /// Why the body is incomplete, if it is.
-    pub(crate) body_error: Option<BoxError>,
-}
 
 /// Why a request got no response.
 #[derive(Debug)]
@@ -215,12 +200,12 @@ fn exchange(
     limit: Duration,
     send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
 ) -> Result<Response, TransportError> {
-    let received = Arc::new(Mutex::new(None));
+    let received = Received::default();
     let result = workers.run(limit, {
-        let received = Arc::clone(&received);
+        let received = received.clone();
         move || send().map(|response| read_response(response, &received))
     });
-    match (result, lock(&received).take()) {
+    match (result, received.take()) {
         (Ok(_), Some(response)) => Ok(response),
         (Err(stopped), Some(mut response)) => {
             response.body_error.get_or_insert_with(|| stopped.to_string().into());
@@ -233,38 +218,15 @@ fn exchange(
 }
 
 /// Reads a response into `received`, which holds at any time what has arrived so far.
-fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>) {
-    *lock(received) = Some(Response {
+fn read_response(mut response: HttpResponse, received: &Received) {
+    received.start(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
         inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
         body_error: None,
     });
-    let mut reader = response.body_mut().as_reader();
-    // A status has some hundred bytes.
-    let mut buffer = [0; 512];
-    loop {
-        let read = reader.read(&mut buffer);
-        let mut received = lock(received);
-        let Some(response) = &mut *received else { return };
-        match read {
-            Ok(0) => {}
-            Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
-                response.body.extend_from_slice(&buffer[..n]);
-                continue;
-            }
-            Ok(_) => response.body_error = Some("the response is longer than 1 MiB".into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => response.body_error = Some(describe_io_error(error)),
-        }
-        return;
-    }
-}
-
-/// Locks, also after a panic in the HTTP library: what has arrived is still good.
-fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
+    received.read_body(response.body_mut().as_reader(), describe_io_error);
 }
 
 /// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.

@@ -100,6 +100,7 @@ mod reason;
 mod recover;
 mod redact;
 mod request;
+mod response;
 mod resume_budget;
 mod retry;
 mod save;

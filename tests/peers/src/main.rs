@@ -10,6 +10,7 @@ mod server;
 
 use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 
 use jobs::{FileUse, Job, Setting, per_byte, per_poll};
 use measure::{Samples, is_there};
@@ -24,7 +25,18 @@ const USAGE: &str = "usage: peers [--quick | --check]
   --quick   small files, few rounds, no cold builds, and debug builds of few clients
   --check   only kling and ureq, by instructions; fails if a ratio is above its limit";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not with `Debug`, as a result of `main` is: it may be the output of a command.
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("serve") => server::serve(&args[1..]),

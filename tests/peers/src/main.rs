@@ -57,6 +57,7 @@ fn has_valgrind() -> bool {
 
 /// How much is measured.
 struct Scale {
+    /// The runs of a job that takes milliseconds. Longer ones run three times.
     rounds: usize,
     large: u64,
     large_name: &'static str,
@@ -64,8 +65,8 @@ struct Scale {
     polls: u64,
 }
 
-const FULL: Scale = Scale { rounds: 5, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 };
-const QUICK: Scale = Scale { rounds: 3, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 };
+const FULL: Scale = Scale { rounds: 11, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 };
+const QUICK: Scale = Scale { rounds: 5, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 };
 
 fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     let peers = peers::present();
@@ -77,7 +78,7 @@ fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     if !absent.is_empty() {
         println!("Left out, because not installed: {}.", absent.join(", "));
     }
-    println!("Times as much as bare ureq: medians of {} alternating runs, ± half of their range.", scale.rounds);
+    println!("Times as much as bare ureq: medians of alternating runs, ± half of their range.");
     let in_debug: Vec<_> = peers.iter().copied().filter(|peer| scale.cold_builds > 0 || is_quick(peer)).collect();
     for (profile, peers) in [(Profile::Release, &peers), (Profile::Debug, &in_debug)] {
         for peer in peers {

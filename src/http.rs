@@ -15,6 +15,7 @@ use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
+use crate::timed_reader::TimedReader;
 use crate::timeouts::Timeouts;
 use crate::url::Url;
 use crate::worker::{Stopped, Workers};
@@ -165,7 +166,7 @@ impl Http {
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }
-                _ => return Ok(read_file_response(response)),
+                _ => return Ok(self.read_file_response(response)),
             }
         }
         Err(permanent(format!("too many redirects (limit {MAX_REDIRECTS})")))
@@ -191,6 +192,28 @@ impl Http {
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
         self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+    }
+
+    fn read_file_response(&self, response: HttpResponse) -> FileResponse {
+        let (head, body) = response.into_parts();
+        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
+        // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
+        let codings = codings.filter(|_| head.version != Version::HTTP_10);
+        let framing = Framing::new(body.content_length(), header("content-length"), codings);
+        let body = body.into_reader();
+        FileResponse {
+            status: head.status.as_u16(),
+            retry_after: retry_after(&head.headers),
+            framing,
+            range: header("content-range").and_then(ContentRange::parse),
+            validators: Validators::new(header("etag"), header("last-modified"), header("date")),
+            body: match framing {
+                // Between chunks, and after the last one, bytes may arrive for ever that no reader sees.
+                Framing::Chunked => Box::new(TimedReader::new(body, &self.workers, self.timeouts.stall)),
+                Framing::Length(_) | Framing::UntilClose => Box::new(body),
+            },
+        }
     }
 }
 
@@ -271,22 +294,6 @@ fn tls() -> ureq::tls::TlsConfig {
 /// Returns the proxy, or `None` for loopback URLs, which a proxy would resolve to its own machine.
 fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Result<Option<Proxy>, InvalidProxy> {
     if url.is_loopback() { Ok(None) } else { proxy.clone() }
-}
-
-fn read_file_response(response: HttpResponse) -> FileResponse {
-    let (head, body) = response.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
-    // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
-    let codings = codings.filter(|_| head.version != Version::HTTP_10);
-    FileResponse {
-        status: head.status.as_u16(),
-        retry_after: retry_after(&head.headers),
-        framing: Framing::new(body.content_length(), header("content-length"), codings),
-        range: header("content-range").and_then(ContentRange::parse),
-        validators: Validators::new(header("etag"), header("last-modified"), header("date")),
-        body: Box::new(body.into_reader()),
-    }
 }
 
 /// Returns the delay in seconds. A date, and anything else, counts as absent.

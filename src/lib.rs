@@ -107,6 +107,7 @@ mod save;
 mod sending;
 mod stream;
 mod ticks;
+mod timed_reader;
 mod timeouts;
 mod timestamp;
 mod transfer;

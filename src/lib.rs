@@ -93,6 +93,7 @@ mod key_search;
 mod logs;
 mod message;
 mod mp4;
+mod no_proxy;
 mod outcome;
 mod poll;
 mod random;

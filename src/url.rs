@@ -54,6 +54,16 @@ impl Url {
         Ok(url)
     }
 
+    /// Returns the host: a lowercase name, an IPv4 address, or an IPv6 address in brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port, or the default port of the scheme.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
+    }
+
     /// Returns scheme, host and port in their normalized form (RFC 3986, 6.2).
     pub(crate) fn origin(&self) -> String {
         let scheme = if self.is_https { "https" } else { "http" };

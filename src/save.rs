@@ -13,7 +13,8 @@ use crate::random;
 ///
 /// The bytes are written to a temporary file in the same directory, checked to be a complete MP4 file, synced, and
 /// renamed to `path`. A file or symbolic link at `path` is replaced in one step. If anything fails, the temporary file
-/// is removed and `path` is left as it was.
+/// is removed and `path` is left as it was. Windows does not replace a file that another program has open, such as a
+/// player: then saving fails.
 ///
 /// Use this to show progress: wrap a [`Download`](crate::Download) in a reader that counts its bytes, and save that.
 /// [`Client::download`](crate::Client::download) does the same without a wrapper.
@@ -330,6 +331,23 @@ mod tests {
         assert!(matches!(&error, Error::Io { path: at, .. } if *at == path), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    #[cfg(windows)]
+    fn a_video_that_is_open_in_a_player_is_left_as_it_is() {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        fs::write(&path, "old").unwrap();
+        let player = OpenOptions::new().read(true).share_mode(FILE_SHARE_READ).open(&path).unwrap();
+        let error = save(VIDEO, &path).unwrap_err();
+        assert!(error.to_string().contains("close it in other programs"), "{error:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+        drop(player);
+        save(VIDEO, &path).unwrap();
     }
 
     #[test]

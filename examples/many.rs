@@ -147,7 +147,9 @@ fn run(
     let lines = Lines::new(requests)?;
     let mut failed = *is_incomplete;
     for event in resumed.chain(created) {
-        if interrupted.load(Ordering::Relaxed) {
+        // The id of a generation that exists is stored in any case.
+        let has_id = matches!(event, Some((_, Update::Created(_))));
+        if interrupted.load(Ordering::Relaxed) && !has_id {
             println!("stopped; start this again to resume");
             return Ok(ExitCode::from(130));
         }

@@ -104,23 +104,26 @@ fn generate(client: &Client, request: &VideoRequest) -> Result<Option<Video>, Er
         }
     });
     let started = Instant::now();
-    // The id to resume with: the client request id, and the generation id once it exists.
-    let mut id = String::new();
+    let mut id = None;
     for event in client.generate_all([request]).updates().tick(Duration::from_millis(200)) {
         match event.map(|(_, update)| update) {
             Some(Update::Finished(outcome)) => return outcome.map(Some),
-            Some(Update::Sending { client_request_id }) => id = client_request_id,
             Some(update) => {
-                if let Update::Created(generation) = &update {
-                    id = generation.to_string();
-                }
                 println!("{:6.1} s  {update}", started.elapsed().as_secs_f32());
+                if let Update::Created(generation) = update {
+                    id = Some(generation);
+                }
             }
             None => {} // a tick: nothing has happened, but the flag is checked below
         }
         if interrupted.load(Ordering::Relaxed) {
-            println!("stopped; the generation keeps running, and is charged; to resume it, run");
-            println!("  cargo run --example resume -- {id}");
+            match &id {
+                Some(id) => {
+                    println!("stopped; the generation keeps running, and is charged; to resume it, run");
+                    println!("  cargo run --example resume -- {id}");
+                }
+                None => println!("stopped; nothing was charged"),
+            }
             return Ok(None);
         }
     }

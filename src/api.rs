@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
-use crate::http::{Http, Response, SendError, TransportError};
+use crate::http::{Http, SendError, TransportError};
 use crate::logs::{self, LogPage};
 use crate::reason;
 use crate::redact::Redactor;
+use crate::response::Response;
 use crate::retry::{FailedAttempt, RetryClass};
 use crate::timeouts::Timeouts;
 use crate::url::percent_encode;

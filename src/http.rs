@@ -1,8 +1,7 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
 use std::env;
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
 use std::time::Duration;
 
 use ureq::http::Version;
@@ -12,6 +11,7 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
 use crate::redact::Redactor;
+use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
@@ -20,9 +20,6 @@ use crate::url::Url;
 use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
-
-/// A thousand times the length of any documented response.
-const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The buffers of a connection, in bytes. Each create request has a new connection, and zeroes both. The first holds the
 /// longest response head that ureq accepts, the second the longest request head.
@@ -34,18 +31,6 @@ const MAX_REDIRECTS: usize = 5;
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// The response to one API request.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    /// The `x-inference-id`: for a create request, the id of its generation.
-    pub(crate) inference_id: Option<String>,
-    pub(crate) body: Vec<u8>,
-    /// Why the body is incomplete, if it is.
-    pub(crate) body_error: Option<BoxError>,
-}
 
 /// Why a request got no response.
 #[derive(Debug)]
@@ -62,13 +47,11 @@ pub(crate) enum SendError {
     MaybeSent(BoxError),
 }
 
-/// The HTTP agents: pooled connections for polls, a new connection for each create request, and connections without the
-/// API key for files.
+/// The HTTP agent, and what is sent with its requests. Only API requests carry the key.
 #[derive(Clone)]
 pub(crate) struct Http {
-    polls: Agent,
-    creates: Agent,
-    files: Agent,
+    /// One for all requests, since each agent reads the root certificates for itself.
+    agent: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
     api_is_loopback: bool,
     authorization: HeaderValue,
@@ -93,7 +76,7 @@ pub(crate) struct Settings<'a> {
 pub(crate) type InvalidProxy = (&'static str, &'static str);
 
 impl Http {
-    /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
+    /// Creates the agent. Fails if the proxy configured in the environment cannot be used.
     pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
@@ -104,29 +87,24 @@ impl Http {
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
         // panic if no thread can be started. The workers bound both. These limits end a request that nobody waits for
         // any more.
-        let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
-            let config = Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .max_idle_connections(idle)
-                .user_agent(user_agent)
-                .input_buffer_size(INPUT_BUFFER)
-                .output_buffer_size(OUTPUT_BUFFER)
-                .proxy(proxy)
-                .timeout_connect(Some(timeouts.connect))
-                .timeout_send_request(Some(limit))
-                .timeout_send_body(Some(limit))
-                .timeout_recv_response(Some(limit))
-                .timeout_recv_body(Some(limit));
-            #[cfg(any(feature = "rustls", feature = "native-tls"))]
-            let config = config.tls_config(tls());
-            config.build().into()
-        };
+        let limit = timeouts.create.max(timeouts.poll).max(timeouts.stall);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(4)
+            .user_agent(user_agent)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .proxy(api_proxy)
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_send_request(Some(limit))
+            .timeout_send_body(Some(limit))
+            .timeout_recv_response(Some(limit))
+            .timeout_recv_body(Some(limit));
+        #[cfg(any(feature = "rustls", feature = "native-tls"))]
+        let config = config.tls_config(tls());
         Ok(Http {
-            polls: agent(api_proxy.clone(), 4, timeouts.poll),
-            // A pooled connection that died in the meantime would make the outcome unknown for no reason.
-            creates: agent(api_proxy, 0, timeouts.create),
-            files: agent(None, 4, timeouts.stall),
+            agent: config.build().into(),
             proxy,
             api_is_loopback: api.is_loopback(),
             authorization,
@@ -141,13 +119,17 @@ impl Http {
     pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Response, SendError> {
         let sending = Sending::default();
         let request = self
-            .creates
+            .agent
             .post(url)
             .header(AUTHORIZATION, &self.authorization)
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
-            .header("x-client-request-id", client_request_id);
+            .header("x-client-request-id", client_request_id)
+            .config()
+            // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
+            .max_idle_age(Duration::ZERO)
+            .build();
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
         match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
@@ -158,9 +140,9 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let (polls, url, authorization) = (self.polls.clone(), url.to_owned(), self.authorization.clone());
+        let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
         exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
-            polls
+            agent
                 .get(url)
                 .header(AUTHORIZATION, authorization)
                 .header(ACCEPT_ENCODING, IDENTITY)
@@ -195,7 +177,7 @@ impl Http {
         }
         let proxy = unless_loopback(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let mut request = self.files.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
+        let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(validator) = validators.if_range() {
@@ -218,12 +200,12 @@ fn exchange(
     limit: Duration,
     send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
 ) -> Result<Response, TransportError> {
-    let received = Arc::new(Mutex::new(None));
+    let received = Received::default();
     let result = workers.run(limit, {
-        let received = Arc::clone(&received);
+        let received = received.clone();
         move || send().map(|response| read_response(response, &received))
     });
-    match (result, lock(&received).take()) {
+    match (result, received.take()) {
         (Ok(_), Some(response)) => Ok(response),
         (Err(stopped), Some(mut response)) => {
             response.body_error.get_or_insert_with(|| stopped.to_string().into());
@@ -236,38 +218,15 @@ fn exchange(
 }
 
 /// Reads a response into `received`, which holds at any time what has arrived so far.
-fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>) {
-    *lock(received) = Some(Response {
+fn read_response(mut response: HttpResponse, received: &Received) {
+    received.start(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
         inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
         body_error: None,
     });
-    let mut reader = response.body_mut().as_reader();
-    // A status has some hundred bytes.
-    let mut buffer = [0; 512];
-    loop {
-        let read = reader.read(&mut buffer);
-        let mut received = lock(received);
-        let Some(response) = &mut *received else { return };
-        match read {
-            Ok(0) => {}
-            Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
-                response.body.extend_from_slice(&buffer[..n]);
-                continue;
-            }
-            Ok(_) => response.body_error = Some("the response is longer than 1 MiB".into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => response.body_error = Some(describe_io_error(error)),
-        }
-        return;
-    }
-}
-
-/// Locks, also after a panic in the HTTP library: what has arrived is still good.
-fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
+    received.read_body(response.body_mut().as_reader(), describe_io_error);
 }
 
 /// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.

@@ -141,19 +141,22 @@ impl<'a> TempVideo<'a> {
         match fs::hard_link(&self.temp.path, path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(path)),
-            // The file system has no hard links. The process that creates the empty file owns the name, and may replace
-            // the file.
-            Err(_) => {
-                let claimed = OpenOptions::new().write(true).create_new(true).open(path);
-                claimed.map_err(Error::io("create", path))?;
-                return self.persist().inspect_err(|_| {
-                    // The empty file that claimed the name is not a video.
-                    let _ = fs::remove_file(path);
-                });
-            }
+            // The file system has no hard links.
+            Err(_) => return self.claim_and_persist(),
         }
         sync_parent_dir(path);
         Ok(self.len)
+    }
+
+    /// Takes the name with an empty file, and replaces that. The process that creates it owns the name.
+    fn claim_and_persist(self) -> Result<u64> {
+        let path = self.temp.target;
+        let claimed = OpenOptions::new().write(true).create_new(true).open(path);
+        claimed.map_err(Error::io("create", path))?;
+        self.persist().inspect_err(|_| {
+            // The empty file that claimed the name is not a video.
+            let _ = fs::remove_file(path);
+        })
     }
 }
 
@@ -300,6 +303,22 @@ mod tests {
         let error = TempVideo::write(VIDEO, &path).unwrap().persist_new().unwrap_err();
         assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
         assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    fn without_hard_links_an_empty_file_claims_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        let video = || TempVideo::write(VIDEO, &path).unwrap();
+        assert_eq!(video().claim_and_persist().unwrap(), VIDEO.len() as u64);
+        let error = video().claim_and_persist().unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&path).unwrap(), VIDEO);
+        fs::remove_file(&path).unwrap();
+        let without_file = video();
+        fs::remove_file(&without_file.temp.path).unwrap();
+        without_file.claim_and_persist().unwrap_err();
+        assert_eq!(names(folder.path()), [""; 0], "a name without a video is free again");
     }
 
     #[test]

@@ -238,6 +238,21 @@ fn a_pipe_instead_of_a_receipt_is_not_waited_for() {
     assert!(matches!(generate(&asset, &Emulator::start()), Err(Error::Io { .. })));
 }
 
+#[test]
+#[cfg(unix)]
+fn a_receipt_or_file_that_cannot_be_looked_at_is_not_missing() {
+    let emulator = Emulator::start();
+    for path in [Asset::receipt_path, |asset: &Asset| asset.path().to_owned()] {
+        let (_folder, asset) = campfire();
+        let path = path(&asset);
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        for error in [asset.state().unwrap_err(), generate(&asset, &emulator).unwrap_err()] {
+            assert!(matches!(&error, Error::Io { path: at, .. } if *at == path), "{error:?}");
+        }
+    }
+    assert_eq!(emulator.connections(), 0);
+}
+
 /// Moves the time of the request in a receipt back.
 fn backdate(asset: &Asset, seconds: u64) {
     let text = fs::read_to_string(asset.receipt_path()).unwrap();

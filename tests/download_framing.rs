@@ -26,6 +26,7 @@ use End::{NoResponse, NotAVideo, Saved, Status};
 
 const ETAG: &str = "ETag: \"a\"\r\n";
 const UNPROVEN: &str = "it ends after 12000 bytes, and nothing shows that this is its end";
+const MEDIA: &str = "it ends after 6000 bytes, without an index (moov) or without media (mdat)";
 
 /// Returns the response to a request, given the file and the head of the request.
 type Respond = Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>;
@@ -231,7 +232,7 @@ fn other_files_are_rejected_however_they_are_framed() {
         ("brotli", b"\x8b\x0f\x80\0\0\0\x20ftypisom\x03".to_vec(), "it does not begin like an MP4 file"),
         ("several ranges", b"--x\r\nContent-Type: video/mp4".to_vec(), "it does not begin like an MP4 file"),
         ("a cut box", file()[..11_999].to_vec(), "it ends after 11999 bytes, within a box"),
-        ("no media", boxes("ftyp moov"), "it ends after 6000 bytes, without an index (moov) or without media (mdat)"),
+        ("no media", boxes("ftyp moov"), MEDIA),
         (
             "a segment",
             boxes("styp moof mdat"),
@@ -297,6 +298,40 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
         case("300", file(), None, status("300 Multiple Choices"), Status(300)),
         case("302 without Location", file(), None, status("302 Found"), Status(302)),
     ]);
+}
+
+#[test]
+fn a_reader_reports_an_incomplete_file_by_itself() {
+    // Not left to `save`, which checks the bytes once more.
+    let too_long = |file: &[u8], _: &str| {
+        let range = "Content-Range: bytes 0-8999/9000\r\n";
+        [response("206 Partial Content", &format!("{range}Transfer-Encoding: chunked\r\n"), b"2ee0\r\n"), file.to_vec()]
+            .concat()
+    };
+    let table: [(&str, Vec<u8>, Option<u64>, Respond, &str); 6] = [
+        (
+            "a cut box",
+            file()[..11_999].to_vec(),
+            None,
+            Box::new(with_length),
+            "it ends after 11999 bytes, within a box",
+        ),
+        ("in chunks", file()[..11_999].to_vec(), None, Box::new(in_chunks), "it ends after 11999 bytes, within a box"),
+        ("no media", boxes("ftyp moov"), None, Box::new(with_length), MEDIA),
+        ("no length", fragments(), None, Box::new(until_close), UNPROVEN),
+        ("a high hint", file(), Some(12_001), Box::new(until_close), "it ends after 12000 bytes"),
+        ("more than announced", file(), None, Box::new(too_long), "it is longer than the announced 9000 bytes"),
+    ];
+    for (name, file, file_size, respond, expected) in table {
+        let server = FileServer::start(move |_, head| respond(&file, head));
+        let (_emulator, client, video) = server.video(file_size, 40);
+        let read = io::copy(&mut client.open(&video).unwrap(), &mut io::sink());
+        let error = read.unwrap_err().downcast::<Error>().unwrap();
+        match cause(&error) {
+            Error::NotAVideo { found, .. } => assert_eq!(found, expected, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]

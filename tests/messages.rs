@@ -6,7 +6,7 @@ use std::io;
 
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
-use support::{closed_address, fox, millis, printed};
+use support::{RawServer, closed_address, fox, millis, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
 const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -62,6 +62,15 @@ fn unknown_outcomes_name_the_id_to_look_up() {
     ] {
         assert_prints(&create_error(step), &format!("{unknown}\n  caused by: {POST}: {causes}"));
     }
+}
+
+#[test]
+fn a_response_that_is_not_http_is_described() {
+    let server = RawServer::responding(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let base_url = format!("http://127.0.0.1:{}", server.port);
+    let client = Emulator::start().client_builder().base_url(base_url).build().unwrap();
+    let error = printed(&client.create(&fox()).unwrap_err());
+    assert!(error.contains(&format!("{POST}: no response\n  caused by: the response is not HTTP: ")), "{error}");
 }
 
 #[test]

@@ -253,6 +253,16 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_line_after_a_refusal_may_be_about_another_attempt() {
+        let [requested, created, _] = LINES;
+        let refused = receipt(&[requested, r#"{"refused":{"reason":"no credit"}}"#]);
+        assert_eq!(stage(&refused), "Closed");
+        for cut in 1..created.len() {
+            assert_eq!(stage(&(refused.clone() + &created[..cut])), "Torn", "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn invalid_receipts_are_errors() {
         let [requested, created, completed] = LINES;
         let invalid = |line: usize| format!("line {line} is not a valid receipt entry");

@@ -117,6 +117,7 @@ mod wire;
 mod worker;
 
 pub use api::Endpoint;
+#[doc(inline)]
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};

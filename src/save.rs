@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -193,11 +194,20 @@ pub(crate) fn remove_leftovers(path: &Path) {
 
 /// Temporary files are named `.fox.mp4.0123456789abcdef.part`, so that leftovers can be matched to their target.
 fn temp_prefix(path: &Path) -> OsString {
+    let name = path.file_name().unwrap_or_default();
     let mut prefix = OsString::from(".");
-    prefix.push(path.file_name().unwrap_or_default());
+    if name.len() > MAX_NAME_BYTES {
+        prefix.push(format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(name)));
+    } else {
+        prefix.push(name);
+    }
     prefix.push(".");
     prefix
 }
+
+/// The longest name that a temporary file can have with what is added to it: file systems allow 255 bytes. A longer name
+/// is replaced by its hash.
+const MAX_NAME_BYTES: usize = 255 - "..0123456789abcdef.part".len();
 
 const TEMP_SUFFIX: &str = ".part";
 
@@ -276,6 +286,23 @@ mod tests {
             buf[0] = 0;
             Ok(1)
         }
+    }
+
+    #[test]
+    fn a_file_may_have_the_longest_name_that_the_file_system_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in [232, 233, 255] {
+            let name = "x".repeat(length);
+            let path = folder.path().join(&name);
+            save(VIDEO, &path).unwrap();
+            save_new(VIDEO, &path).unwrap_err();
+            let other = folder.path().join("y".repeat(length));
+            let (leftover, other) = (TempFile::create(&path).unwrap(), TempFile::create(&other).unwrap());
+            remove_leftovers(&path);
+            assert!(!leftover.path.exists() && other.path.exists(), "{length}");
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn a_completed_generation_is_not_paid_for_again_if_it_fails_later() {
 
 #[test]
 fn a_generation_that_ended_at_an_unknown_cost_is_left_to_a_person() {
-    let statuses = [Step::other_status("EXPIRED"), Step::other_status("expired"), Step::Completed];
+    let statuses = [Step::other_status("expired"), Step::other_status("expired"), Step::Completed];
     let emulator = Emulator::script(statuses);
     let (_folder, asset) = campfire();
     for _ in 0..2 {
@@ -158,7 +158,7 @@ fn a_generation_that_ended_at_an_unknown_cost_is_left_to_a_person() {
         assert!(format!("{error:?}").contains("only a person can decide to pay again"), "{error:?}");
         assert!(matches!(asset.state().unwrap(), State::Ended { id, .. } if id == only_id(&emulator)));
     }
-    assert_eq!(events(&asset)[..3], ["requested", "created", "ended"]);
+    assert_eq!(events(&asset), ["requested", "created", "ended"]);
     // Polling it again costs nothing, and may find a video after all.
     generate(&asset, &emulator).unwrap();
     assert_current(&asset);

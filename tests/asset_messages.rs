@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
@@ -12,9 +12,15 @@ use support::assets::{claim_from_service, kept};
 use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
+/// Returns a path as `printed` has it.
+fn slashed(path: &Path) -> String {
+    let path = path.to_str().unwrap();
+    if cfg!(windows) { path.replace('\\', "/") } else { path.to_owned() }
+}
+
 /// Returns an error about files in this directory as it is printed.
 fn printed_in(folder: &TempDir, error: &Error) -> String {
-    printed(error).replace(folder.path().to_str().unwrap(), "assets")
+    printed(error).replace(&slashed(folder.path()), "assets")
 }
 
 /// Returns the error of a build with these assets.
@@ -35,11 +41,16 @@ const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is se
 
 /// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
 fn command(value: &str) -> String {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
-    let manifest = package.join("Cargo.toml");
-    let manifest = if is_here { String::new() } else { format!(" --manifest-path {}", manifest.display()) };
-    format!("set AIML_API_KEY and run\n  KLING_GENERATE={value} cargo build -vv{manifest}")
+    let manifest = slashed(&package.join("Cargo.toml"));
+    let manifest = if is_here { String::new() } else { format!(" --manifest-path {manifest}") };
+    let cargo = format!("cargo build -vv{manifest}");
+    let command = match cfg!(windows) {
+        true => format!("cmd /c \"set KLING_GENERATE={value}&& {cargo}\""),
+        false => format!("KLING_GENERATE={value} {cargo}"),
+    };
+    format!("set AIML_API_KEY and run\n  {command}")
 }
 
 #[test]

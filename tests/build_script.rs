@@ -2,14 +2,13 @@
 
 mod support;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::{env, fs, thread};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, VideoRequest, build_script};
-use support::assets::events;
 use support::{in_child_process, millis};
 use tempfile::TempDir;
 
@@ -199,6 +198,9 @@ fn child_without_readers() {
 #[test]
 #[cfg(unix)]
 fn closed_pipes_lose_no_id_and_stop_no_asset() {
+    use std::io::Read;
+    use support::assets::events;
+
     let package = Package::new(Emulator::script([]));
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child_without_readers", "--nocapture"])

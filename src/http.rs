@@ -47,13 +47,11 @@ pub(crate) enum SendError {
     MaybeSent(BoxError),
 }
 
-/// The HTTP agents: pooled connections for polls, a new connection for each create request, and connections without the
-/// API key for files.
+/// The HTTP agent, and what is sent with its requests. Only API requests carry the key.
 #[derive(Clone)]
 pub(crate) struct Http {
-    polls: Agent,
-    creates: Agent,
-    files: Agent,
+    /// One for all requests, since each agent reads the root certificates for itself.
+    agent: Agent,
     proxy: Result<Option<Proxy>, InvalidProxy>,
     api_is_loopback: bool,
     authorization: HeaderValue,
@@ -78,7 +76,7 @@ pub(crate) struct Settings<'a> {
 pub(crate) type InvalidProxy = (&'static str, &'static str);
 
 impl Http {
-    /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
+    /// Creates the agent. Fails if the proxy configured in the environment cannot be used.
     pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
@@ -89,29 +87,24 @@ impl Http {
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
         // panic if no thread can be started. The workers bound both. These limits end a request that nobody waits for
         // any more.
-        let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
-            let config = Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .max_idle_connections(idle)
-                .user_agent(user_agent)
-                .input_buffer_size(INPUT_BUFFER)
-                .output_buffer_size(OUTPUT_BUFFER)
-                .proxy(proxy)
-                .timeout_connect(Some(timeouts.connect))
-                .timeout_send_request(Some(limit))
-                .timeout_send_body(Some(limit))
-                .timeout_recv_response(Some(limit))
-                .timeout_recv_body(Some(limit));
-            #[cfg(any(feature = "rustls", feature = "native-tls"))]
-            let config = config.tls_config(tls());
-            config.build().into()
-        };
+        let limit = timeouts.create.max(timeouts.poll).max(timeouts.stall);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(4)
+            .user_agent(user_agent)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .proxy(api_proxy)
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_send_request(Some(limit))
+            .timeout_send_body(Some(limit))
+            .timeout_recv_response(Some(limit))
+            .timeout_recv_body(Some(limit));
+        #[cfg(any(feature = "rustls", feature = "native-tls"))]
+        let config = config.tls_config(tls());
         Ok(Http {
-            polls: agent(api_proxy.clone(), 4, timeouts.poll),
-            // A pooled connection that died in the meantime would make the outcome unknown for no reason.
-            creates: agent(api_proxy, 0, timeouts.create),
-            files: agent(None, 4, timeouts.stall),
+            agent: config.build().into(),
             proxy,
             api_is_loopback: api.is_loopback(),
             authorization,
@@ -126,13 +119,17 @@ impl Http {
     pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Response, SendError> {
         let sending = Sending::default();
         let request = self
-            .creates
+            .agent
             .post(url)
             .header(AUTHORIZATION, &self.authorization)
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
-            .header("x-client-request-id", client_request_id);
+            .header("x-client-request-id", client_request_id)
+            .config()
+            // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
+            .max_idle_age(Duration::ZERO)
+            .build();
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
         match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
@@ -143,9 +140,9 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let (polls, url, authorization) = (self.polls.clone(), url.to_owned(), self.authorization.clone());
+        let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
         exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
-            polls
+            agent
                 .get(url)
                 .header(AUTHORIZATION, authorization)
                 .header(ACCEPT_ENCODING, IDENTITY)
@@ -180,7 +177,7 @@ impl Http {
         }
         let proxy = unless_loopback(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let mut request = self.files.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
+        let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(validator) = validators.if_range() {
@@ -400,7 +397,28 @@ mod tests {
         for (error, text) in table {
             assert_eq!(describe_error(error).to_string(), text);
         }
-        let tls = ureq::Error::Tls("invalid configuration");
-        assert!(is_tls_failure(&tls) && !is_tls_failure(&ureq::Error::HostNotFound));
+    }
+
+    #[test]
+    fn peers_that_cannot_be_trusted_are_told_from_broken_connections() {
+        use io::ErrorKind::{ConnectionAborted, InvalidData, UnexpectedEof};
+        let io_error = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text));
+        let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+        let table = [
+            // the error, whether it is permanent, whether the feature for another authority is named
+            (io_error(InvalidData, "invalid peer certificate: UnknownIssuer"), true, !has_own_roots),
+            (io_error(InvalidData, "invalid peer certificate: Expired"), true, false),
+            (io_error(InvalidData, "received corrupt message of type InvalidContentType"), true, false),
+            (io_error(InvalidData, "received fatal alert: InternalError"), false, false),
+            (io_error(ConnectionAborted, "received corrupt message, UnknownIssuer"), false, false),
+            (io_error(UnexpectedEof, "no close_notify"), false, false),
+            (ureq::Error::Tls("invalid configuration"), true, false),
+            (ureq::Error::HostNotFound, false, false),
+        ];
+        for (error, is_permanent, names_feature) in table {
+            let case = format!("{error:?}");
+            assert_eq!(is_tls_failure(&error), is_permanent, "{case}");
+            assert_eq!(describe_error(error).to_string().contains("platform-verifier"), names_feature, "{case}");
+        }
     }
 }

@@ -91,6 +91,7 @@ mod http;
 mod json;
 mod key_search;
 mod logs;
+mod message;
 mod mp4;
 mod outcome;
 mod poll;
@@ -116,6 +117,7 @@ mod wire;
 mod worker;
 
 pub use api::Endpoint;
+#[doc(inline)]
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};

@@ -37,20 +37,28 @@ fn failed(folder: &TempDir, asset: &Asset, emulator: &Emulator) -> String {
 
 const REFUSAL: &str = "generation costs money and is disabled unless KLING_GENERATE=1 is set";
 
+const REFUSAL_AND_HINT: &str =
+    "generation costs money and is disabled unless KLING_GENERATE=1 is set (`rehearse` makes test clips for free)";
+
 const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is set";
 
 /// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
 fn command(value: &str) -> String {
     let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
-    let manifest = slashed(&package.join("Cargo.toml"));
-    let manifest = if is_here { String::new() } else { format!(" --manifest-path {manifest}") };
-    let cargo = format!("cargo build -vv{manifest}");
-    let command = match cfg!(windows) {
-        true => format!("cmd /c \"set KLING_GENERATE={value}&& {cargo}\""),
-        false => format!("KLING_GENERATE={value} {cargo}"),
+    let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
+    let features = if has_tls { "" } else { " --features kling/rustls" };
+    let manifest = format!("{}/Cargo.toml", package.display());
+    let manifest = match is_here {
+        true => String::new(),
+        false if cfg!(windows) => format!(" --manifest-path \"{}\"", manifest.replace('\\', "/")),
+        false => format!(" --manifest-path {manifest}"),
     };
-    format!("set AIML_API_KEY and run\n  {command}")
+    let cargo = match cfg!(windows) {
+        true => format!("cargo build -vv --config \"env.KLING_GENERATE='{value}'\""),
+        false => format!("KLING_GENERATE={value} cargo build -vv"),
+    };
+    format!("set AIML_API_KEY and run\n  {cargo}{features}{manifest}")
 }
 
 #[test]
@@ -64,7 +72,7 @@ fn a_build_stops_with_what_is_missing_or_changed() {
         format!(
             "assets/campfire.mp4 is not current: it has not been generated yet\n\
              assets/sea.mp4 is not current: it has not been generated yet\n\
-             {REFUSAL}; to pay for 2 generations, {command}"
+             {REFUSAL_AND_HINT}; to pay for 2 generations, {command}"
         )
     );
     let emulator = Emulator::start();
@@ -122,7 +130,7 @@ fn a_build_stops_with_why_the_last_attempt_was_not_charged() {
             "assets/old.mp4 is not current: it has not been generated yet; the last attempt was not charged: the service \
              refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with status 403: Refused by the script \
              (request id 5b0e8f5c-0000-4000-8000-000000000001); check the account's credit and the API key's permissions\n\
-             {REFUSAL}; to pay for 1 generation, {}",
+             {REFUSAL_AND_HINT}; to pay for 1 generation, {}",
             command("1")
         )
     );
@@ -144,12 +152,18 @@ fn a_build_stops_with_what_was_renamed_edited_or_lost() {
     );
     fs::rename(old.path(), new.path()).unwrap();
     assert_eq!(
-        stopped(&folder, &[new]),
+        stopped(&folder, std::slice::from_ref(&new)),
         "assets/new.mp4 is not current: its request was already generated, and assets/old.mp4.receipt.jsonl records it; \
          instead of paying again, rename that file to assets/new.mp4.receipt.jsonl"
     );
+    fs::rename(new.path(), old.path()).unwrap();
+    fs::rename(old.receipt_path(), new.receipt_path()).unwrap();
+    let stop = stopped(&folder, std::slice::from_ref(&new));
+    let hint = "its video is missing; if assets/old.mp4 is this video, rename it to assets/new.mp4; otherwise, restore it \
+                from version control, or fetch it again\n";
+    assert!(stop.contains(hint), "{stop}");
     // What was edited.
-    fs::rename(folder.path().join("new.mp4"), old.path()).unwrap();
+    fs::rename(new.receipt_path(), old.receipt_path()).unwrap();
     let edited = [fs::read(old.path()).unwrap(), b"\0\0\0\x0cfreeedit".to_vec()].concat();
     fs::write(old.path(), edited).unwrap();
     assert_eq!(

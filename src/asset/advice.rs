@@ -9,6 +9,7 @@ use super::attempt::{Attempt, Stage};
 use super::event::request_json;
 use super::journal::Journal;
 use super::kept;
+use super::nearby::find_video;
 use super::state::{Asset, Finding, State};
 use crate::builder::SERVICE;
 use crate::error::Error;
@@ -114,12 +115,16 @@ impl<'a> Advice<'a> {
     }
 
     fn in_progress(&self, id: &GenerationId) -> String {
-        let has_file_size = |len| self.attempt.is_some_and(|attempt| attempt.has_file_size(len));
-        let kept = self.attempt.and_then(|attempt| kept::find(self.asset.path(), attempt));
-        let kept = kept.map(|kept| format!("its video was kept as {}, and can be put back at no cost", kept.display()));
+        format!("generation {id} was already paid for, but {}", self.why_not_here())
+    }
+
+    fn why_not_here(&self) -> String {
+        let path = self.asset.path();
+        if let Some(kept) = self.attempt.and_then(|attempt| kept::find(path, attempt)) {
+            return format!("its video was kept as {}, and can be put back at no cost", kept.display());
+        }
         let problem = match self.file_len {
-            _ if kept.is_some() => kept.as_deref().unwrap_or_default(),
-            Some(len) if has_file_size(len) => {
+            Some(len) if self.attempt.is_some_and(|attempt| attempt.has_file_size(len)) => {
                 "the file may be the video of another request, which has the same length"
             }
             Some(_) if self.was_completed() => {
@@ -128,12 +133,19 @@ impl<'a> Advice<'a> {
             }
             Some(_) => "its video has not been received, and the file is another one",
             None if self.was_completed() => {
+                if let Some(other) = self.attempt.and_then(|attempt| find_video(self.asset, attempt)) {
+                    let (other, path) = (other.display(), path.display());
+                    return format!(
+                        "its video is missing; if {other} is this video, rename it to {path}; otherwise, restore it from \
+                         version control, or fetch it again"
+                    );
+                }
                 "its video is missing; restore it from version control (whoever generated it may not have committed it), \
                  or fetch it again"
             }
             None => "its video has not been received",
         };
-        format!("generation {id} was already paid for, but {problem}")
+        problem.to_owned()
     }
 
     /// Returns what to do about a generation that ended without a video, and may have been charged.

@@ -75,12 +75,27 @@ pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], serve
 }
 
 fn receipts_in(directory: &Path) -> Vec<PathBuf> {
+    let mut paths = paths_in(directory);
+    paths.retain(|path| receipt::asset_of(path).is_some());
+    paths
+}
+
+/// Returns the paths in a directory, in an order that is the same on every machine.
+fn paths_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| receipt::asset_of(path).is_some());
-    // So that every machine finds the same one.
     paths.sort();
     paths
+}
+
+/// Finds a file beside an asset that has the length of the video that is missing, and no receipt: the asset was probably
+/// renamed, and only its receipt was.
+pub(super) fn find_video(asset: &Asset, attempt: &Attempt) -> Option<PathBuf> {
+    let is_its_length = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| attempt.has_file_size(found.len()));
+    let is_its_kind = |path: &PathBuf| path.extension() == asset.path().extension();
+    let is_untracked = |path: &PathBuf| !receipt::path_of(path).exists();
+    let mut paths = paths_in(parent_dir(asset.path())).into_iter();
+    paths.find(|path| is_its_kind(path) && is_its_length(path) && is_untracked(path))
 }
 
 /// Returns the video that the receipt records for a request; `Some(None)` if it is not beside the receipt.

@@ -45,6 +45,12 @@ pub(super) fn read_unlocked(path: &Path) -> Result<Journal> {
     }
 }
 
+/// Returns `true` if another process has locked the receipt at this path.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let lock = || File::open(path).ok()?.try_lock_shared().err();
+    check_kind(path).is_ok() && matches!(lock(), Some(TryLockError::WouldBlock))
+}
+
 /// Checks that the path does not lead to a pipe: opening one would wait for somebody at its other end.
 fn check_kind(path: &Path) -> Result<()> {
     match path.metadata() {

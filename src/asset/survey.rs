@@ -89,32 +89,27 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Returns what a run would do, as `pay for 2 generations and fetch 1 again`; `None` if it would do nothing.
-    pub(super) fn purpose(&self) -> Option<String> {
-        let cost = self.last_cost.map(|(_, cost)| format!(" (the last one cost {cost})")).unwrap_or_default();
-        let pay = match self.to_pay.len() {
-            0 => None,
-            1 => Some(format!("pay for 1 generation{cost}")),
-            more => Some(format!("pay for {more} generations{cost}")),
+    /// Returns what a run would do, as `pay for 2 generations and resume 1 generation without paying again`; `None` if it
+    /// would do nothing.
+    pub(super) fn purpose(&self, is_rehearsal: bool) -> Option<String> {
+        let count = |assets: &[&Asset], noun: &str| match assets.len() {
+            1 => format!("1 {noun}"),
+            more => format!("{more} {noun}s"),
         };
-        match (pay, self.to_fetch.len()) {
-            (None, 0) => None,
-            (Some(pay), 0) => Some(pay),
-            (None, 1) => Some("resume 1 generation without paying again".to_owned()),
-            (None, more) => Some(format!("resume {more} generations without paying again")),
-            (Some(pay), more) => Some(format!("{pay} and resume {more} without paying again")),
+        let last_cost = || self.last_cost.map(|(_, cost)| format!(" (the last one cost {cost})")).unwrap_or_default();
+        let make = match self.to_pay.as_slice() {
+            [] => None,
+            assets if is_rehearsal => Some(format!("make {}", count(assets, "test clip"))),
+            assets => Some(format!("pay for {}{}", count(assets, "generation"), last_cost())),
+        };
+        let resume = match self.to_fetch.as_slice() {
+            [] => None,
+            assets => Some(format!("resume {} without paying again", count(assets, "generation"))),
+        };
+        match (make, resume) {
+            (Some(make), Some(resume)) => Some(format!("{make} and {resume}")),
+            (make, resume) => make.or(resume),
         }
-    }
-
-    /// Returns what a run is about to do, for a person; `None` if it does nothing.
-    pub(super) fn plan(&self, is_rehearsal: bool) -> Option<String> {
-        let purpose = match self.to_pay.len() + self.to_fetch.len() {
-            0 => return None,
-            1 if is_rehearsal => "make 1 test clip".to_owned(),
-            more if is_rehearsal => format!("make {more} test clips"),
-            _ => self.purpose()?,
-        };
-        Some(format!("this run will {purpose}{}", self.effects()))
     }
 
     /// Returns what becomes of the files that are there, one per line.

@@ -103,6 +103,30 @@ fn a_build_stops_with_what_is_missing_or_changed() {
 }
 
 #[test]
+fn the_price_of_the_last_generation_is_named() {
+    let emulator = Emulator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let [fox, owl, new] = ["fox", "owl", "new"].map(|name| {
+        let path = folder.path().join(format!("{name}.mp4"));
+        Asset::new(path, VideoRequest::new(name))
+    });
+    ensure([&fox, &owl], || Ok(emulator.client())).unwrap();
+    for (asset, at, credits) in [(&fox, 2_000_000_000, 70_000), (&owl, 1_000_000_000, 80_000)] {
+        claim_from_service(asset, &emulator);
+        let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+        let (before, rest) = receipt.split_once(r#""at":"#).unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        let after = after.replace("120000", &credits.to_string());
+        fs::write(asset.receipt_path(), format!("{before}\"at\":{at},{after}")).unwrap();
+    }
+    // Whatever their order.
+    for assets in [[fox.clone(), owl.clone(), new.clone()], [owl, fox, new]] {
+        let stopped = stopped(&folder, &assets);
+        assert!(stopped.contains("to pay for 1 generation (the last one cost 70000 credits)"), "{stopped}");
+    }
+}
+
+#[test]
 fn a_build_stops_with_what_cannot_be_sent() {
     let folder = tempfile::tempdir().unwrap();
     let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);

@@ -290,6 +290,32 @@ fn a_refusal_is_recorded_before_the_next_attempt_is_sent() {
 }
 
 #[test]
+fn an_id_that_could_not_be_recorded_is_recorded_at_the_end() {
+    let (_folder, asset) = campfire();
+    let (receipt, elsewhere) = (asset.receipt_path(), asset.path().with_extension("elsewhere"));
+    let requests = AtomicUsize::new(0);
+    // The receipt is out of place when the id is to be recorded.
+    let server = RawServer::start(move |mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        match requests.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                fs::rename(&receipt, &elsewhere).unwrap();
+                respond(&mut stream, b"HTTP/1.1 201 Yes\r\nContent-Length: 12\r\n\r\n{\"id\":\"a:b\"}");
+            }
+            1 => {
+                fs::rename(&elsewhere, &receipt).unwrap();
+                respond(&mut stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
+            }
+            _ => {}
+        }
+    });
+    let connect = || client_of(&format!("http://127.0.0.1:{}", server.port));
+    let error = only_failure(ensure([&asset], connect).unwrap_err());
+    assert_eq!(error.generation_id().map(|id| id.as_str()), Some("a:b"), "{error:?}");
+    assert_eq!(events(&asset), ["requested", "created"]);
+}
+
+#[test]
 #[cfg(unix)]
 fn more_assets_than_files_may_be_open_are_generated() {
     let emulator = Emulator::start();

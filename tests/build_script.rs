@@ -41,7 +41,9 @@ impl Package {
             ("AIML_API_BASE", base.as_str()),
         ];
         all.extend(environment);
-        in_child_process(&all, self.folder.path(), || println!("{:?}", build_script(Package::assets())))
+        let output = in_child_process(&all, self.folder.path(), || println!("{:?}", build_script(Package::assets())));
+        // Paths are compared as Unix writes them.
+        if cfg!(windows) { output.replace('\\', "/") } else { output }
     }
 }
 
@@ -79,8 +81,12 @@ fn nothing_is_generated_unless_it_is_permitted() {
     for (environment, reason) in table {
         let output = package.run(environment);
         assert!(output.contains(&reason), "{environment:?}: {output}");
-        let command =
-            format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display());
+        let command = match cfg!(windows) {
+            true => "  cargo build -vv --config \"env.KLING_GENERATE".to_owned(),
+            false => {
+                format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display())
+            }
+        };
         assert!(output.contains("to pay for 2 generations") && output.contains(&command), "{environment:?}: {output}");
     }
     // Cargo unpacks what it has packaged, and builds it: a file that was generated there would be lost.

@@ -438,7 +438,28 @@ mod tests {
         for (error, text) in table {
             assert_eq!(describe_error(error).to_string(), text);
         }
-        let tls = ureq::Error::Tls("invalid configuration");
-        assert!(is_tls_failure(&tls) && !is_tls_failure(&ureq::Error::HostNotFound));
+    }
+
+    #[test]
+    fn peers_that_cannot_be_trusted_are_told_from_broken_connections() {
+        use io::ErrorKind::{ConnectionAborted, InvalidData, UnexpectedEof};
+        let io_error = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text));
+        let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+        let table = [
+            // the error, whether it is permanent, whether the feature for another authority is named
+            (io_error(InvalidData, "invalid peer certificate: UnknownIssuer"), true, !has_own_roots),
+            (io_error(InvalidData, "invalid peer certificate: Expired"), true, false),
+            (io_error(InvalidData, "received corrupt message of type InvalidContentType"), true, false),
+            (io_error(InvalidData, "received fatal alert: InternalError"), false, false),
+            (io_error(ConnectionAborted, "received corrupt message, UnknownIssuer"), false, false),
+            (io_error(UnexpectedEof, "no close_notify"), false, false),
+            (ureq::Error::Tls("invalid configuration"), true, false),
+            (ureq::Error::HostNotFound, false, false),
+        ];
+        for (error, is_permanent, names_feature) in table {
+            let case = format!("{error:?}");
+            assert_eq!(is_tls_failure(&error), is_permanent, "{case}");
+            assert_eq!(describe_error(error).to_string().contains("platform-verifier"), names_feature, "{case}");
+        }
     }
 }

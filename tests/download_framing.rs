@@ -180,7 +180,7 @@ fn a_complete_file_needs_no_close() {
         let _ = stream.write_all(&response("200 OK", "", &file()));
         let _ = stream.read(&mut [0; 4096]);
     });
-    let emulator = Emulator::builder().status([]).client_timeout(millis(250)).start();
+    let emulator = Emulator::builder().status([]).client_timeout(millis(1000)).start();
     let client = emulator.client();
     let mut video = client.generate(&fox()).unwrap();
     (video.url, video.file_size) = (format!("http://127.0.0.1:{}/output.mp4", server.port), Some(12_000));
@@ -254,7 +254,7 @@ fn other_files_are_rejected_however_they_are_framed() {
 fn odd_responses_are_read_as_rfc_9110_reads_them() {
     let partial = |headers: &'static str| move |file: &[u8], _: &str| framed("206 Partial Content", headers, file);
     let ok = |headers: &'static str| move |file: &[u8], _: &str| framed("200 OK", headers, file);
-    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "", b"");
+    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "Connection: close\r\n", b"");
     let first_part = |file: &[u8], head: &str| match range(head) {
         None => framed("206 Partial Content", &format!("{ETAG}Content-Range: bytes 0-999/12000\r\n"), &file[..1000]),
         Some(first) => part(file, first, ETAG),
@@ -294,6 +294,13 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
         case("202", file(), None, status("202 Accepted"), Status(202)),
         case("204", file(), None, status("204 No Content"), Status(204)),
         case("205", file(), None, status("205 Reset Content"), Status(205)),
+        case(
+            "416 of nothing",
+            file(),
+            None,
+            |_, _| response("416 No", "Content-Range: bytes */0\r\n", b""),
+            Status(416),
+        ),
         case("304", file(), None, status("304 Not Modified"), Status(304)),
         case("300", file(), None, status("300 Multiple Choices"), Status(300)),
         case("302 without Location", file(), None, status("302 Found"), Status(302)),

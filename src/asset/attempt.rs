@@ -25,7 +25,7 @@ pub(super) struct Attempt {
     ended: Option<String>,
     /// Why it was refused or has failed, without a charge.
     closed_reason: Option<String>,
-    /// The length of the file. A file that was downloaded again may have another one.
+    /// The lengths of the files that were received. A second download may have another length.
     file_sizes: Vec<u64>,
     /// An unknown cost has no amounts.
     cost: Usage,
@@ -42,7 +42,7 @@ pub(super) enum Stage<'a> {
     Created(&'a GenerationId),
     /// The generation ended without a video, for this reason, and may have been charged.
     Ended(&'a GenerationId, &'a str),
-    /// The file was complete once.
+    /// The complete file was at its path.
     Completed(&'a GenerationId),
 }
 

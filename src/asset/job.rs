@@ -9,7 +9,7 @@ use super::advice::{Advice, Lookup};
 use super::attempt::{Attempt, Stage};
 use super::event::{Event, Reason, request_json};
 use super::journal::Journal;
-use super::kept::{self, Fate, Server};
+use super::kept::{self, Fate};
 use super::nearby::find_twin;
 use super::paths::Locked;
 use super::receipt::Receipt;
@@ -200,7 +200,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Prepares a create request. Nothing is paid for that could not be kept.
+    /// Prepares a create request. Fails if the video could not be stored, so that nothing is paid for in vain.
     pub(super) fn before_create(&mut self, client_request_id: &str) -> Result<()> {
         check_writable(self.asset.path())?;
         self.check_existing()?;
@@ -215,8 +215,7 @@ impl<'a> Job<'a> {
 
     /// Returns what becomes of the file that is there.
     fn fate(&self) -> Result<Fate> {
-        let server = Server::Known(self.client.base_url());
-        kept::fate(self.asset, &self.journal, &server, &self.client_request_id)
+        kept::fate(self.asset, &self.journal, Some(self.client.base_url()), &self.client_request_id)
     }
 
     /// Fails if the file that is there must stay, before anything is paid for or fetched.
@@ -227,7 +226,7 @@ impl<'a> Job<'a> {
         if may_be_the_video { Ok(()) } else { kept::check(self.asset, &fate) }
     }
 
-    /// Puts a video back that was kept when another one took its place. Returns `false` if there is none.
+    /// Puts the video back that was kept when another one took its place. Returns `false` if none was kept.
     fn restore_kept(&mut self) -> Result<bool> {
         let Some(attempt) = self.attempt() else { return Ok(false) };
         let (path, cost) = (self.asset.path(), attempt.cost());
@@ -259,8 +258,8 @@ impl<'a> Job<'a> {
         if is_recorded { Ok(()) } else { self.append(event) }
     }
 
-    /// Appends an event, after one that could not be appended before. The outcome of a create request is kept until it
-    /// can be.
+    /// Appends an event, and before it one that could not be appended. If the outcome of a create request cannot be
+    /// appended, it is kept for the next call.
     fn append(&mut self, event: Event) -> Result<()> {
         if let Some(pending) = self.pending.take() {
             self.append(pending)?;
@@ -301,8 +300,8 @@ impl<'a> Job<'a> {
         self.append(Event::completed(&self.client_request_id, file_size, video.usage.unwrap_or_default()))
     }
 
-    /// Checks that the video may be moved to its path. A file there may belong to another receipt by now. Without a
-    /// file, the video is kept even if the receipt is gone.
+    /// Checks that the video may be moved to its path. A file there may belong to another receipt by now. If
+    /// there is no file, the video is stored even if the receipt is gone.
     fn check_placement(&self) -> Result<()> {
         if self.asset.exists() { self.receipt.check_in_place() } else { Ok(()) }
     }

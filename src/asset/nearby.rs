@@ -47,7 +47,7 @@ impl Twin {
 /// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
 ///
 /// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`
-/// is another one: it would replace nothing that costs money.
+/// is another one, because it saves nobody a payment.
 pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
     let own = asset.receipt_path();
     let own_id = FileId::of(&own);
@@ -58,7 +58,7 @@ pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], serve
     let directories: BTreeSet<&Path> =
         [asset].into_iter().chain(others.iter().copied()).map(|asset| parent_dir(asset.path())).collect();
     let mut twins = Vec::new();
-    for path in directories.into_iter().flat_map(receipts_in) {
+    for path in directories.into_iter().flat_map(paths_in).filter(|path| receipt::asset_of(path).is_some()) {
         let id = FileId::of(&path);
         if id.is_none() || id == own_id {
             continue;
@@ -72,12 +72,6 @@ pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], serve
     }
     // One whose video is there is worth more, then one that nobody uses.
     twins.into_iter().min_by_key(|twin| (twin.video.is_none(), twin.is_in_use))
-}
-
-fn receipts_in(directory: &Path) -> Vec<PathBuf> {
-    let mut paths = paths_in(directory);
-    paths.retain(|path| receipt::asset_of(path).is_some());
-    paths
 }
 
 /// Returns the paths in a directory, in an order that is the same on every machine.

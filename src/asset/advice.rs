@@ -2,7 +2,6 @@
 //!
 //! Everything that suggests giving up a receipt, and so paying again, is in this file.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Stage};
@@ -89,7 +88,7 @@ impl<'a> Advice<'a> {
                 let lines: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
                 format!("its request has changed{}{}", lines.concat(), self.last_failure())
             }
-            State::InProgress { id } => self.in_progress(id),
+            State::InProgress { id } => format!("generation {id} was already paid for, but {}", self.why_not_here()),
             State::Ended { id, reason } => self.ended(id, reason),
             State::Unknown { client_request_id: Some(_) } if self.is_beyond_logs() => self.beyond_logs(),
             State::Unknown { client_request_id: Some(_) } => {
@@ -114,10 +113,7 @@ impl<'a> Advice<'a> {
         }
     }
 
-    fn in_progress(&self, id: &GenerationId) -> String {
-        format!("generation {id} was already paid for, but {}", self.why_not_here())
-    }
-
+    /// Returns why the video of a generation that is paid for is not at its path.
     fn why_not_here(&self) -> String {
         let path = self.asset.path();
         if let Some(kept) = self.attempt.and_then(|attempt| kept::find(path, attempt)) {
@@ -303,19 +299,7 @@ impl<'a> Advice<'a> {
 
 /// Returns the message of an error and those of its causes on one line.
 fn causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut previous = text.clone();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
-        // Some errors print the message of their own cause.
-        if message != previous {
-            text += &format!(": {message}");
-        }
-        previous = message;
-        source = cause.source();
-    }
-    text
+    format!("{error:?}").replace("\n  caused by: ", ": ")
 }
 
 #[cfg(test)]

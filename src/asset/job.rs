@@ -10,7 +10,7 @@ use super::attempt::{Attempt, Stage};
 use super::event::{Event, Reason, request_json};
 use super::journal::Journal;
 use super::kept::{self, Fate};
-use super::nearby::find_twin;
+use super::nearby::check_not_renamed;
 use super::paths::Locked;
 use super::receipt::Receipt;
 use super::state::{Asset, Finding, State};
@@ -33,11 +33,8 @@ pub(super) fn check_without_client(asset: &Asset, all: &[&Asset]) -> Result<bool
     match &finding.state {
         State::Current(_) => Ok(true),
         state @ State::Untracked => {
-            let advice = Advice::new(asset, &finding, &journal);
-            if let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None) {
-                return Err(asset.not_current(twin.advice(asset, true), Charged::Yes));
-            }
-            Err(asset.not_current(advice.reason(state), state.charged()))
+            check_not_renamed(asset, state, all, None)?;
+            Err(asset.not_current(Advice::new(asset, &finding, &journal).reason(state), state.charged()))
         }
         _ => Ok(false),
     }
@@ -140,10 +137,7 @@ impl<'a> Job<'a> {
         match finding.state {
             State::Current(_) => Ok(Next::Nothing),
             state @ (State::Missing | State::Stale { .. }) => {
-                if let Some(twin) = find_twin(self.asset, &self.request, all, Some(self.client.base_url())) {
-                    let has_files = !matches!(state, State::Missing);
-                    return Err(self.asset.not_current(twin.advice(self.asset, has_files), Charged::Yes));
-                }
+                check_not_renamed(self.asset, &state, all, Some(self.client.base_url()))?;
                 if !may_create {
                     return Err(self.asset.not_current(self.advice().reason(&state), state.charged()));
                 }

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::advice::{Advice, Remedy};
-use super::event::request_json;
 use super::kept::{self, Fate};
-use super::nearby::find_twin;
+use super::nearby::check_not_renamed;
 use super::state::{Asset, State};
 use crate::charged::Charged;
 use crate::error::{Error, Result};
@@ -61,11 +60,8 @@ impl<'a> Survey<'a> {
         }
         asset.request.validate()?;
         let advice = Advice::new(asset, &finding, &journal);
-        if matches!(finding.state, State::Missing | State::Stale { .. } | State::Untracked)
-            && let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None)
-        {
-            let has_files = !matches!(finding.state, State::Missing);
-            return Err(asset.not_current(twin.advice(asset, has_files), Charged::Yes));
+        if matches!(finding.state, State::Missing | State::Stale { .. } | State::Untracked) {
+            check_not_renamed(asset, &finding.state, all, None)?;
         }
         let reason = advice.reason(&finding.state);
         let charged = finding.state.charged();

@@ -149,6 +149,20 @@ fn what_exists_is_fetched_without_paying() {
 }
 
 #[test]
+fn a_build_beside_a_running_generation_says_so() {
+    let package = Package::new(Emulator::builder().status([Step::Http(401)]).start());
+    package.run(&[("KLING_GENERATE", "1:assets/fox.mp4")]);
+    let receipt = fs::File::open(package.path("assets/fox.mp4.receipt.jsonl")).unwrap();
+    receipt.lock().unwrap();
+    let output = package.run(&[]);
+    let stop =
+        "Err(assets/fox.mp4 is not current: another process is generating it; build again once it has finished)\n";
+    assert!(output.contains(stop), "{output}");
+    receipt.unlock().unwrap();
+    assert!(package.run(&[]).contains("but its video has not been received\n"), "{output}");
+}
+
+#[test]
 fn a_rehearsal_needs_no_server_and_can_be_denied() {
     let package = Package::new(Emulator::script([]));
     let rehearse = ("KLING_GENERATE", "rehearse");

@@ -43,29 +43,32 @@ use crate::update::Update;
 /// Relative paths start at the directory of the package's `Cargo.toml`. `OUT_DIR` is not used, because `cargo clean`
 /// would delete what was paid for.
 ///
-/// A build that stops lists the assets that are not current, what a run would pay for, fetch and replace, and the command. A
-/// video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+/// A build that stops lists the assets that are not current. It says what a run would pay for, fetch and replace, and
+/// prints the command. A video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+///
+/// # Output
 ///
 /// Prints `cargo::rerun-if-changed` for the files and their receipts, a `cargo::warning` for each asset that was
 /// generated or fetched, and one for all rehearsals. Steps are printed to standard error, which `cargo build -vv` shows.
-/// Nobody has to read the output: an asset is recorded before it is printed.
+/// If nobody reads the output, the assets are still generated and recorded.
+///
+/// The build after a generation runs the script once more, because the new files are newer than its last run.
 ///
 /// # Without TLS
 ///
-/// The free check needs no TLS, and so neither a C compiler nor most of the dependencies. A package can leave TLS out of
-/// all builds but those that generate:
+/// The free check needs no TLS, and so no C compiler. A package can leave TLS out, and add it to the command that
+/// generates:
 ///
 /// ```toml
-/// [features]
-/// generate = ["kling/rustls"]
-///
 /// [build-dependencies]
 /// kling = { version = "0.1", default-features = false }
 /// ```
 ///
 /// ```sh
-/// KLING_GENERATE=1 cargo build -vv --features generate
+/// KLING_GENERATE=1 cargo build -vv --features kling/rustls
 /// ```
+///
+/// In the same way, `--features kling/emulator` permits a rehearsal.
 ///
 /// # Errors
 ///
@@ -123,8 +126,8 @@ pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
     check_rehearsals(&survey)
 }
 
-/// Prints a line for Cargo. If nobody reads it (Cargo was killed), the assets are still generated and recorded, so the
-/// error is ignored, where `println!` would panic.
+/// Prints a line for Cargo, and ignores errors, where `println!` would panic. If Cargo was killed, the assets must still be
+/// generated and recorded.
 fn print_directive(directive: impl Display) {
     let _ = writeln!(io::stdout(), "cargo::{directive}");
 }
@@ -134,7 +137,7 @@ fn print_step(asset: &Asset, step: &str) {
     let _ = writeln!(io::stderr(), "{}: {step}", asset.path.display());
 }
 
-/// Does what is permitted, after it has been printed. Fails if an asset has failed.
+/// Prints what will be done, and does it, as far as it is permitted. Fails if an asset has failed.
 fn generate(assets: &[&Asset], permission: &Permission, package: &Path) -> Result<()> {
     let survey = Survey::new(assets);
     let is_included = |asset: &&Asset| permission.includes(&asset.path, package);
@@ -213,7 +216,7 @@ fn deed(is_created: bool, cost: Option<Usage>) -> String {
     format!("was {deed}; commit it with its receipt")
 }
 
-/// Returns why nothing may be generated here, whatever is set, and whether a command elsewhere would.
+/// Returns why nothing may be generated or fetched, or `None` if something may.
 fn generation_forbidden(package: &Path, mode: Mode) -> Option<Forbidden> {
     if is_copy(package) {
         return Some(Forbidden::Copy);

@@ -1,4 +1,4 @@
-//! What a build script knows about the Cargo that runs it.
+//! The Cargo that runs a build script: the copies that it makes, and the command to run it again.
 
 use std::env;
 use std::fs;
@@ -15,8 +15,7 @@ pub(super) fn is_copy(package: &Path) -> bool {
     is_packaged || package.ancestors().any(|directory| directory.join(".cargo-ok").exists())
 }
 
-/// Returns the command that generates the assets, with this value of `KLING_GENERATE`. It works in any directory, unless
-/// it is run where Cargo was.
+/// Returns the command that generates the assets with this value of `KLING_GENERATE`, for the directory of the shell.
 pub(super) fn command(package: &Path, value: &str) -> String {
     let shell_directory = env::var_os("PWD").map(PathBuf::from);
     let features = if lacks_tls() { " --features kling/rustls" } else { "" };

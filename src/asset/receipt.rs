@@ -11,13 +11,13 @@ use super::journal::{Journal, Parsed, parse};
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
-/// The maximum length of a receipt, which is many times that of any real one. A longer file is something else.
+/// The maximum length of a receipt, many times that of any real one. A longer file is something else.
 const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The maximum length up to which a `requested` event is appended: the events of its outcome have to fit as well.
+/// The maximum length of a receipt after a `requested` event. The rest is for the events of its outcome.
 const MAX_REQUESTED_BYTES: u64 = MAX_RECEIPT_BYTES / 2;
 
-/// The delay between two attempts to lock a receipt. A person who waits does not notice it.
+/// The delay between two attempts to lock a receipt, which nobody notices after minutes of waiting.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 const SUFFIX: &str = ".receipt.jsonl";
@@ -77,11 +77,11 @@ impl Receipt {
         let deadline = Instant::now() + timeout;
         check_kind(&path)?;
         loop {
-            // Not in append mode: Windows cannot truncate a file that was opened so.
+            // Windows cannot truncate a file that was opened in append mode.
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(Error::io("open the receipt", &path))?;
             wait_for_lock(&file, deadline, &on_wait).map_err(Error::io("lock the receipt", &path))?;
-            // The file may have been deleted during the wait: then its lock keeps nobody out.
+            // If the file was deleted during the wait, its lock excludes nobody.
             if is_same_file(&file, &path).map_err(Error::io("find the receipt", &path))? {
                 let Parsed { journal, valid_len, needs_newline } = read(&path, &mut file)?;
                 return Ok((Receipt { path, file, end: valid_len, needs_newline }, journal));
@@ -124,7 +124,7 @@ impl Receipt {
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
-        // The power failure that removes a new name would remove the receipt with it.
+        // A power failure may remove a file whose directory was not synced.
         sync_parent_dir(&self.path);
         self.end = end;
         self.needs_newline = false;

@@ -4,7 +4,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! kling = { path = "../kling", features = ["emulator"] } # a clone; not yet on crates.io
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! The emulator validates requests by the service's schema. It serves the paths of both editions, `/v2/logs`, and one

@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! kling = { path = "../kling", features = ["emulator"] } # a clone; not yet on crates.io
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! Let your code take a [`Client`] instead of making one, and it can be tested:

@@ -61,7 +61,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! kling = { path = "../kling", features = ["emulator"] } # a clone; not yet on crates.io
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! and paste the example into this `main`:

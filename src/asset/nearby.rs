@@ -13,7 +13,7 @@ use super::receipt::{self, FileId};
 use super::state::{Asset, State};
 use crate::charged::Charged;
 use crate::error::Result;
-use crate::save::parent_dir;
+use crate::temp_file::parent_dir;
 
 /// A receipt that records a completed generation for the request of an asset with another name.
 struct Twin {

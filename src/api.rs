@@ -16,7 +16,7 @@ use crate::url::percent_encode;
 use crate::wire::{self, Malformed};
 
 /// The API path that is used. Both paths generate the same videos; switch if the service retires one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// `/v2/generate/video/kling/generation`: the path of the November 2025 description, which "can still be called".
@@ -88,6 +88,10 @@ impl Api {
         match Verdict::on_create(response.status) {
             Verdict::Read => {
                 let read = wire::created(&response.body, response.inference_id.as_deref());
+                let read = read.or_else(|malformed| {
+                    let id = response.id_of_broken_body().and_then(|id| id.parse().ok());
+                    id.ok_or(malformed)
+                });
                 read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
             }
             Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),

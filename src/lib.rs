@@ -93,6 +93,7 @@ mod key_search;
 mod logs;
 mod message;
 mod mp4;
+mod no_proxy;
 mod outcome;
 mod poll;
 mod random;
@@ -107,6 +108,7 @@ mod save;
 mod sending;
 mod stream;
 mod ticks;
+mod timed_reader;
 mod timeouts;
 mod timestamp;
 mod transfer;
@@ -117,6 +119,7 @@ mod wire;
 mod worker;
 
 pub use api::Endpoint;
+#[doc(inline)]
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};

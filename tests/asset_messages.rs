@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
@@ -12,9 +12,15 @@ use support::assets::{claim_from_service, kept};
 use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
+/// Returns a path as `printed` has it.
+fn slashed(path: &Path) -> String {
+    let path = path.to_str().unwrap();
+    if cfg!(windows) { path.replace('\\', "/") } else { path.to_owned() }
+}
+
 /// Returns an error about files in this directory as it is printed.
 fn printed_in(folder: &TempDir, error: &Error) -> String {
-    printed(error).replace(folder.path().to_str().unwrap(), "assets")
+    printed(error).replace(&slashed(folder.path()), "assets")
 }
 
 /// Returns the error of a build with these assets.
@@ -38,7 +44,7 @@ const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is se
 
 /// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
 fn command(value: &str) -> String {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
     let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
     let features = if has_tls { "" } else { " --features kling/rustls" };
@@ -94,6 +100,30 @@ fn a_build_stops_with_what_is_missing_or_changed() {
             &id.as_str()[..8]
         )
     );
+}
+
+#[test]
+fn the_price_of_the_last_generation_is_named() {
+    let emulator = Emulator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let [fox, owl, new] = ["fox", "owl", "new"].map(|name| {
+        let path = folder.path().join(format!("{name}.mp4"));
+        Asset::new(path, VideoRequest::new(name))
+    });
+    ensure([&fox, &owl], || Ok(emulator.client())).unwrap();
+    for (asset, at, credits) in [(&fox, 2_000_000_000, 70_000), (&owl, 1_000_000_000, 80_000)] {
+        claim_from_service(asset, &emulator);
+        let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+        let (before, rest) = receipt.split_once(r#""at":"#).unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        let after = after.replace("120000", &credits.to_string());
+        fs::write(asset.receipt_path(), format!("{before}\"at\":{at},{after}")).unwrap();
+    }
+    // Whatever their order.
+    for assets in [[fox.clone(), owl.clone(), new.clone()], [owl, fox, new]] {
+        let stopped = stopped(&folder, &assets);
+        assert!(stopped.contains("to pay for 1 generation (the last one cost 70000 credits)"), "{stopped}");
+    }
 }
 
 #[test]

@@ -2,14 +2,13 @@
 
 mod support;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::{env, fs, thread};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Asset, VideoRequest, build_script};
-use support::assets::events;
 use support::{in_child_process, millis};
 use tempfile::TempDir;
 
@@ -42,7 +41,9 @@ impl Package {
             ("AIML_API_BASE", base.as_str()),
         ];
         all.extend(environment);
-        in_child_process(&all, self.folder.path(), || println!("{:?}", build_script(Package::assets())))
+        let output = in_child_process(&all, self.folder.path(), || println!("{:?}", build_script(Package::assets())));
+        // Paths are compared as Unix writes them.
+        if cfg!(windows) { output.replace('\\', "/") } else { output }
     }
 }
 
@@ -80,8 +81,12 @@ fn nothing_is_generated_unless_it_is_permitted() {
     for (environment, reason) in table {
         let output = package.run(environment);
         assert!(output.contains(&reason), "{environment:?}: {output}");
-        let command =
-            format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display());
+        let command = match cfg!(windows) {
+            true => "  cargo build -vv --config \"env.KLING_GENERATE".to_owned(),
+            false => {
+                format!("KLING_GENERATE=1 cargo build -vv --manifest-path {}", package.path("Cargo.toml").display())
+            }
+        };
         assert!(output.contains("to pay for 2 generations") && output.contains(&command), "{environment:?}: {output}");
     }
     // Cargo unpacks what it has packaged, and builds it: a file that was generated there would be lost.
@@ -212,6 +217,9 @@ fn child_without_readers() {
 #[test]
 #[cfg(unix)]
 fn closed_pipes_lose_no_id_and_stop_no_asset() {
+    use std::io::Read;
+    use support::assets::events;
+
     let package = Package::new(Emulator::script([]));
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child_without_readers", "--nocapture"])

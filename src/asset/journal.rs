@@ -269,6 +269,7 @@ mod tests {
         let inconsistent = |line: usize| format!("line {line} is inconsistent with the lines before it");
         let unknown = r#"{"paid_v2":{}}"#;
         let named = r#"{"created":{"client_request_id":"kling-2","id":"c:d"}}"#;
+        let completed_itself = r#"{"completed":{"client_request_id":"kling-1","file_size":7,"credits":null}}"#;
         let marker =
             "line 2 is a merge conflict marker; keep the lines of both sides, and remove the markers".to_owned();
         let table = [
@@ -282,6 +283,7 @@ mod tests {
             (receipt(&[requested, completed]), inconsistent(2)),
             (receipt(&[requested, created, &created.replace("a:b", "c:d")]), inconsistent(3)),
             (receipt(&[requested, named]), inconsistent(2)),
+            (receipt(&[requested, completed_itself]), inconsistent(2)),
         ];
         for (text, reason) in table {
             let found = stage(&text);

@@ -174,3 +174,27 @@ fn read_in_pieces(path: &Path, mut next: impl FnMut(&[u8]) -> bool) -> io::Resul
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_compared_to_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let bytes = vec![7; 2 * PIECE + 7];
+        fs::write(path("one"), &bytes).unwrap();
+        fs::write(path("same"), &bytes).unwrap();
+        fs::write(path("shorter"), &bytes[1..]).unwrap();
+        assert!(is_same_content(&path("one"), &path("same")).unwrap());
+        assert!(!is_same_content(&path("one"), &path("shorter")).unwrap());
+        for changed in [0, PIECE, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[changed] = 8;
+            fs::write(path("other"), other).unwrap();
+            assert!(!is_same_content(&path("one"), &path("other")).unwrap(), "byte {changed}");
+        }
+        is_same_content(&path("one"), &path("missing")).unwrap_err();
+    }
+}

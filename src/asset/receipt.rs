@@ -327,6 +327,24 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_has_a_maximum_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        for (len, is_ok) in [(MAX_RECEIPT_BYTES, true), (MAX_RECEIPT_BYTES + 1, false)] {
+            fs::write(&path, vec![b' '; len as usize]).unwrap();
+            assert_eq!(read_unlocked(&path).is_ok(), is_ok, "{len}");
+        }
+        fs::write(&path, "").unwrap();
+        let mut receipt = lock(&path);
+        let last_end = MAX_REQUESTED_BYTES - serde_json::to_string(&requested()).unwrap().len() as u64 - 1;
+        for (end, is_ok) in [(last_end, true), (last_end + 1, false)] {
+            receipt.end = end;
+            assert_eq!(receipt.append(&requested()).is_ok(), is_ok, "{end}");
+            receipt.append(&refused()).unwrap();
+        }
+    }
+
+    #[test]
     fn append_begins_a_new_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipt");
@@ -353,7 +371,7 @@ mod tests {
         let lock = |timeout| Receipt::lock(path.clone(), timeout, || reports.set(reports.get() + 1));
         let (held, _) = lock(Duration::ZERO).unwrap();
         assert_eq!(reports.get(), 0);
-        assert!(lock(LOCK_INTERVAL * 2).is_err());
+        assert!(lock(LOCK_INTERVAL * 5).is_err());
         assert_eq!(reports.get(), 1);
         held.unlock();
         assert!(lock(Duration::ZERO).is_ok());
@@ -372,5 +390,10 @@ mod tests {
         assert_eq!((id("hard"), id("soft")), (id("receipt"), id("receipt")));
         assert_ne!(id("other"), id("receipt"));
         assert_eq!(id("missing"), None);
+        // What cannot be looked at is not missing.
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        let file = File::open(path("receipt")).unwrap();
+        is_same_file(&file, &path("loop")).unwrap_err();
+        is_same_locked_file(&file, &path("loop")).unwrap_err();
     }
 }

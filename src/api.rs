@@ -16,7 +16,7 @@ use crate::url::percent_encode;
 use crate::wire::{self, Malformed};
 
 /// The API path that is used. Both paths generate the same videos; switch if the service retires one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// `/v2/generate/video/kling/generation`: the path of the November 2025 description, which "can still be called".

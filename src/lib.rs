@@ -93,9 +93,9 @@ mod key_search;
 mod logs;
 mod message;
 mod mp4;
-mod no_proxy;
 mod outcome;
 mod poll;
+mod proxy;
 mod random;
 mod reason;
 mod recover;
@@ -107,6 +107,7 @@ mod retry;
 mod save;
 mod sending;
 mod stream;
+mod temp_file;
 mod ticks;
 mod timed_reader;
 mod timeouts;
@@ -119,6 +120,7 @@ mod wire;
 mod worker;
 
 pub use api::Endpoint;
+#[doc(inline)]
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};

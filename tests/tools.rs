@@ -146,7 +146,7 @@ fn assets_are_listed_with_their_cost() {
     generate(&cat, &refusing).unwrap_err();
     let (output, text) = list(folder.path());
     assert!(!output.status.success(), "{text}");
-    assert!(text.contains("paid for, and its video is not here: ") && text.contains(" missing\n"), "{text}");
+    assert!(text.contains("paid for, but its video is missing: ") && text.contains(" missing\n"), "{text}");
     assert!(text.contains("1 of 3 assets are current: "), "{text}");
     let missing: PathBuf = folder.path().join("nowhere");
     assert!(!list(&missing).0.status.success());

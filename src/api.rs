@@ -16,7 +16,7 @@ use crate::url::percent_encode;
 use crate::wire::{self, Malformed};
 
 /// The API path that is used. Both paths generate the same videos; switch if the service retires one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// `/v2/generate/video/kling/generation`: the path of the November 2025 description, which "can still be called".
@@ -91,7 +91,10 @@ impl Api {
                 read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
             }
             Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),
-            Verdict::Ambiguous => Err(ambiguous(unexpected(request, response, None, redactor))),
+            Verdict::Ambiguous => {
+                let cause = redirect(response.status);
+                Err(ambiguous(unexpected(request, response, cause, redactor)))
+            }
         }
     }
 
@@ -143,11 +146,10 @@ impl Api {
                 Err(malformed) => (RetryClass::Transient, Some(malformed.into())),
             },
             Verdict::Refused(class) => return Err(refused(request(), &response, class, redactor)),
-            Verdict::Ambiguous if (300..400).contains(&response.status) => {
-                let reason = "redirects are not followed, because they could send the API key to another host";
-                (RetryClass::Permanent, Some(reason.into()))
-            }
-            Verdict::Ambiguous => (RetryClass::Transient, None),
+            Verdict::Ambiguous => match redirect(response.status) {
+                Some(reason) => (RetryClass::Permanent, Some(reason)),
+                None => (RetryClass::Transient, None),
+            },
         };
         let retry_after = response.retry_after;
         Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request(), response, cause, redactor)) })
@@ -209,6 +211,12 @@ fn refused(request: String, response: &Response, class: RetryClass, redactor: &R
             retry_after: response.retry_after,
         }),
     }
+}
+
+/// Returns why a redirect is not a usable response, or `None` for any other status.
+fn redirect(status: u16) -> Option<BoxError> {
+    let reason = "redirects are not followed, because they could send the API key to another host";
+    (300..400).contains(&status).then(|| reason.into())
 }
 
 /// For an incomplete body, the transport error is the better cause than the JSON error that it leads to.

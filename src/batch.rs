@@ -1,6 +1,6 @@
 //! Many generations on one thread: earliest due first, exactly one outcome each.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::time::Instant;
@@ -68,10 +68,8 @@ pub struct Batch {
     not_before: Option<Instant>,
     /// The account allows no more generations at once: the next create request waits until one has finished.
     is_full: bool,
-    /// The generations that are in flight: created, and not finished.
-    watches: BTreeMap<usize, Watch>,
-    /// When the next step of each of them is due.
-    schedule: BTreeSet<(Instant, usize)>,
+    /// The generations that are in flight, ordered by index: created, and not finished.
+    watches: Vec<(usize, Watch)>,
     /// Whether the batch has been iterated.
     is_started: bool,
     /// When the last poll failed, if it got no response at all.
@@ -102,8 +100,7 @@ impl Batch {
             creating: None,
             not_before: None,
             is_full: false,
-            watches: BTreeMap::new(),
-            schedule: BTreeSet::new(),
+            watches: Vec::new(),
             is_started: false,
             unanswered_at: None,
             finished: 0,
@@ -156,14 +153,14 @@ impl Batch {
 
     /// Returns the last known status of a running generation, or `None` if it has not been polled yet or has finished.
     pub fn status(&self, index: usize) -> Option<&Status> {
-        self.watches.get(&index)?.last_status()
+        self.watches.iter().find(|(running, _)| *running == index)?.1.last_status()
     }
 
     /// Returns how many generations are in each state.
     pub fn progress(&self) -> Progress {
         let mut progress =
             Progress { to_create: self.not_created(), queued: 0, generating: 0, other: 0, finished: self.finished };
-        for watch in self.watches.values() {
+        for (_, watch) in &self.watches {
             match watch.last_status() {
                 None | Some(Status::Queued) => progress.queued += 1,
                 Some(Status::Generating) => progress.generating += 1,
@@ -186,8 +183,8 @@ impl Batch {
         if self.is_started {
             watch.start(Instant::now());
         }
-        self.schedule.extend(watch.due().map(|due| (due, index)));
-        self.watches.insert(index, watch);
+        let place = self.watches.partition_point(|(other, _)| *other < index);
+        self.watches.insert(place, (index, watch));
     }
 
     /// Drops the create request that was announced last, so that it is never sent. Returns `false` if there is none.
@@ -240,10 +237,9 @@ impl Batch {
         (index, update)
     }
 
-    /// Takes the next step of the generation whose step is due first.
-    fn poll(&mut self) -> Option<(usize, Update)> {
-        let (_, index) = self.schedule.pop_first()?;
-        let watch = self.watches.get_mut(&index)?;
+    /// Takes the next step of the generation at a place.
+    fn poll(&mut self, place: usize) -> Option<(usize, Update)> {
+        let (index, ref mut watch) = self.watches[place];
         // Polls that get no response are sent one after another. Past its deadline, a generation is not polled if
         // another one has gone unanswered since: otherwise an outage would last longer with each generation.
         if watch.deadline().is_some_and(|deadline| self.unanswered_at.is_some_and(|at| at >= deadline)) {
@@ -254,20 +250,18 @@ impl Batch {
         if watch.poll_count() > polls_before {
             self.unanswered_at = watch.is_unanswered().then(Instant::now);
         }
-        match watch.due() {
-            Some(due) => {
-                self.schedule.insert((due, index));
-            }
-            None => {
-                self.watches.remove(&index);
-                self.is_full = false;
-            }
+        if watch.due().is_none() {
+            drop(self.watches.remove(place));
+            self.is_full = false;
         }
         Some((index, update))
     }
 
-    fn poll_due(&self) -> Option<Instant> {
-        self.schedule.first().map(|(due, _)| *due)
+    /// Returns when the next step of a generation is due, and the place of the generation. With 1,000 in flight, looking
+    /// at all of them is 3 % of the work for a poll.
+    fn poll_due(&mut self) -> Option<(Instant, usize)> {
+        let dues = self.watches.iter_mut().enumerate();
+        dues.filter_map(|(place, (_, watch))| Some((watch.due()?, place))).min()
     }
 
     /// Starts the clocks of generations that were added before the batch was iterated. The first polls of many are due
@@ -276,7 +270,7 @@ impl Batch {
         if !self.is_started {
             self.is_started = true;
             let now = Instant::now();
-            self.watches.values_mut().for_each(|watch| watch.start(now));
+            self.watches.iter_mut().for_each(|(_, watch)| watch.start(now));
         }
     }
 }
@@ -289,17 +283,17 @@ impl Source for Batch {
             return Some(Instant::now());
         }
         self.start_clocks();
-        let poll_due = self.poll_due();
+        let poll_due = self.poll_due().map(|(due, _)| due);
         self.create_due().into_iter().chain(poll_due).min()
     }
 
     fn step(&mut self) -> Option<(usize, Update)> {
         let item = match (self.invalid.pop_front(), self.create_due(), self.poll_due()) {
             (Some((index, error)), ..) => Some((index, Update::Finished(Err(error)))),
-            (None, Some(create), poll) if poll.is_none_or(|poll| create <= poll) => {
+            (None, Some(create), poll) if poll.is_none_or(|(poll, _)| create <= poll) => {
                 self.creating.take().map(|creating| self.announce_or_send(creating))
             }
-            _ => self.poll(),
+            (None, _, poll) => poll.and_then(|(_, place)| self.poll(place)),
         };
         self.finished += usize::from(matches!(item, Some((_, Update::Finished(_)))));
         item
@@ -334,7 +328,7 @@ impl fmt::Debug for Batch {
 }
 
 /// The number of generations of a [`Batch`] in each state. `Display` prints it on one line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Progress {
     /// Requests that have not been created yet.

@@ -17,7 +17,8 @@ use crate::mp4::{self, Boxes};
 use crate::random;
 use crate::resume_budget::ResumeBudget;
 use crate::retry::{self, FailedAttempt, RetryClass};
-use crate::save::{TempVideo, check_writable};
+use crate::save::TempVideo;
+use crate::temp_file::check_writable;
 use crate::transfer::{Digest, Reread, Transfer};
 use crate::url::Url;
 
@@ -135,7 +136,6 @@ impl Download {
                     continue;
                 }
                 Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     self.budget.record_read(0, 0, waited);
                     self.end_transfer(false, self.no_response(describe_io_error(error)))?;

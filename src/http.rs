@@ -1,20 +1,21 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
-use std::env;
 use std::io;
 use std::time::Duration;
 
 use ureq::http::Version;
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
-use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
+use ureq::{Agent, Body, Proxy, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
+use crate::proxy::{self, EnvProxy, InvalidProxy};
 use crate::redact::Redactor;
 use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
+use crate::timed_reader::{self, TimedReader};
 use crate::timeouts::Timeouts;
 use crate::url::Url;
 use crate::worker::{Stopped, Workers};
@@ -52,7 +53,9 @@ pub(crate) enum SendError {
 pub(crate) struct Http {
     /// One for all requests, since each agent reads the root certificates for itself.
     agent: Agent,
-    proxy: Result<Option<Proxy>, InvalidProxy>,
+    proxy: Result<Option<EnvProxy>, InvalidProxy>,
+    /// The variable whose proxy API requests use.
+    api_proxy: Option<&'static str>,
     api_is_loopback: bool,
     authorization: HeaderValue,
     pub(crate) redactor: Redactor,
@@ -72,15 +75,12 @@ pub(crate) struct Settings<'a> {
     pub(crate) retry_delay: Duration,
 }
 
-/// An environment variable whose proxy cannot be used, and the reason.
-pub(crate) type InvalidProxy = (&'static str, &'static str);
-
 impl Http {
     /// Creates the agent. Fails if the proxy configured in the environment cannot be used.
     pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
-        let proxy = proxy_from_env();
-        let api_proxy = unless_loopback(&proxy, api)?;
+        let proxy = proxy::from_env();
+        let (api_proxy, variable) = proxy_for(&proxy, api)?;
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
         authorization.set_sensitive(true);
@@ -106,6 +106,7 @@ impl Http {
         Ok(Http {
             agent: config.build().into(),
             proxy,
+            api_proxy: variable,
             api_is_loopback: api.is_loopback(),
             authorization,
             redactor: Redactor::new(key),
@@ -131,7 +132,7 @@ impl Http {
             .max_idle_age(Duration::ZERO)
             .build();
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
-        match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        match self.exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -141,7 +142,7 @@ impl Http {
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
         let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
-        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
+        self.exchange(timeout.unwrap_or(self.timeouts.poll), move || {
             agent
                 .get(url)
                 .header(AUTHORIZATION, authorization)
@@ -150,6 +151,29 @@ impl Http {
                 .header(CACHE_CONTROL, NO_CACHE)
                 .call()
         })
+    }
+
+    /// Sends an API request and reads its response, as far as it arrives within the limit.
+    fn exchange(
+        &self,
+        limit: Duration,
+        send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
+    ) -> Result<Response, TransportError> {
+        let received = Received::default();
+        let result = self.workers.run(limit, {
+            let received = received.clone();
+            move || send().map(|response| read_response(response, &received))
+        });
+        match (result, received.take()) {
+            (Ok(_), Some(response)) => Ok(response),
+            (Err(stopped), Some(mut response)) => {
+                response.body_error.get_or_insert_with(|| stopped.to_string().into());
+                Ok(response)
+            }
+            (Ok(Err(error)), None) => Err(transport_error(error).through(self.api_proxy)),
+            (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
+            (Err(stopped), None) => Err(TransportError::from(stopped).through(self.api_proxy)),
+        }
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -165,7 +189,7 @@ impl Http {
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }
-                _ => return Ok(read_file_response(response)),
+                _ => return Ok(self.read_file_response(response, &url)),
             }
         }
         Err(permanent(format!("too many redirects (limit {MAX_REDIRECTS})")))
@@ -175,8 +199,8 @@ impl Http {
         if url.may_be_loopback() && !self.api_is_loopback {
             return Err(permanent("a remote service must not point to loopback".to_owned()));
         }
-        let proxy = unless_loopback(&self.proxy, url);
-        let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
+        let (proxy, variable) = proxy_for(&self.proxy, url)
+            .map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
         let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
@@ -190,30 +214,30 @@ impl Http {
             .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
-        self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+        let response = self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call());
+        let response = response.map_err(TransportError::from).and_then(|called| called.map_err(transport_error));
+        response.map_err(|error| error.through(variable))
     }
-}
 
-/// Sends an API request and reads its response, as far as it arrives within the limit.
-fn exchange(
-    workers: &Workers,
-    limit: Duration,
-    send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
-) -> Result<Response, TransportError> {
-    let received = Received::default();
-    let result = workers.run(limit, {
-        let received = received.clone();
-        move || send().map(|response| read_response(response, &received))
-    });
-    match (result, received.take()) {
-        (Ok(_), Some(response)) => Ok(response),
-        (Err(stopped), Some(mut response)) => {
-            response.body_error.get_or_insert_with(|| stopped.to_string().into());
-            Ok(response)
+    fn read_file_response(&self, response: HttpResponse, url: &Url) -> FileResponse {
+        let (head, body) = response.into_parts();
+        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
+        // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
+        let codings = codings.filter(|_| head.version != Version::HTTP_10);
+        let framing = Framing::new(body.content_length(), header("content-length"), codings);
+        let body = body.into_reader();
+        FileResponse {
+            status: head.status.as_u16(),
+            retry_after: retry_after(&head.headers),
+            framing,
+            range: header("content-range").and_then(ContentRange::parse),
+            validators: Validators::new(header("etag"), header("last-modified"), header("date")),
+            body: match timed_reader::limit(url.is_https(), framing, self.timeouts.stall) {
+                Some(limit) => Box::new(TimedReader::new(body, &self.workers, limit)),
+                None => Box::new(body),
+            },
         }
-        (Ok(Err(error)), None) => Err(transport_error(error)),
-        (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
-        (Err(stopped), None) => Err(stopped.into()),
     }
 }
 
@@ -229,36 +253,6 @@ fn read_response(mut response: HttpResponse, received: &Received) {
     received.read_body(response.body_mut().as_reader(), describe_io_error);
 }
 
-/// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.
-fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
-    for variable in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
-        let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else { continue };
-        let proxy = value.to_str().and_then(parse_proxy).ok_or((variable, INVALID_PROXY))?;
-        let is_http = matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
-        if !is_http && !cfg!(feature = "socks-proxy") {
-            // Without its SOCKS support, ureq ignores such a proxy and connects directly.
-            return Err((variable, "a SOCKS proxy needs the feature socks-proxy of kling"));
-        }
-        // ureq applies `NO_PROXY` to this proxy.
-        return Ok(Proxy::try_from_env());
-    }
-    Ok(None)
-}
-
-const INVALID_PROXY: &str = "must be a proxy URL, such as http://user:password@host:3128, with special characters in \
-                             user and password percent-encoded";
-
-/// Parses a proxy URL more strictly than ureq does. A `#`, `?` or `/` in a password would end the host, and what follows
-/// it would be dropped; so would a port that is not a number.
-fn parse_proxy(value: &str) -> Option<Proxy> {
-    let after_scheme = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let (authority, rest) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let after_address = host.rsplit(']').next().unwrap_or_default();
-    let port_is_valid = after_address.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
-    if rest.contains('@') || !port_is_valid { None } else { Proxy::new(value).ok() }
-}
-
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 fn tls() -> ureq::tls::TlsConfig {
     use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
@@ -268,25 +262,14 @@ fn tls() -> ureq::tls::TlsConfig {
     config.root_certs(if own_roots { RootCerts::PlatformVerifier } else { RootCerts::WebPki }).build()
 }
 
-/// Returns the proxy, or `None` for loopback URLs, which a proxy would resolve to its own machine.
-fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Result<Option<Proxy>, InvalidProxy> {
-    if url.is_loopback() { Ok(None) } else { proxy.clone() }
-}
-
-fn read_file_response(response: HttpResponse) -> FileResponse {
-    let (head, body) = response.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
-    // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
-    let codings = codings.filter(|_| head.version != Version::HTTP_10);
-    FileResponse {
-        status: head.status.as_u16(),
-        retry_after: retry_after(&head.headers),
-        framing: Framing::new(body.content_length(), header("content-length"), codings),
-        range: header("content-range").and_then(ContentRange::parse),
-        validators: Validators::new(header("etag"), header("last-modified"), header("date")),
-        body: Box::new(body.into_reader()),
-    }
+/// Returns the proxy for a URL, and the variable that names it.
+fn proxy_for(
+    proxy: &Result<Option<EnvProxy>, InvalidProxy>,
+    url: &Url,
+) -> Result<(Option<Proxy>, Option<&'static str>), InvalidProxy> {
+    let Some(EnvProxy { variable, address, .. }) = proxy::for_url(proxy, url)? else { return Ok((None, None)) };
+    let proxy = Proxy::new(address).map_err(|_| (*variable, proxy::NOT_A_PROXY))?;
+    Ok((Some(proxy), Some(variable)))
 }
 
 /// Returns the delay in seconds. A date, and anything else, counts as absent.
@@ -297,6 +280,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn transport_error(error: ureq::Error) -> TransportError {
     let class = if is_tls_failure(&error) { RetryClass::Permanent } else { RetryClass::Transient };
     TransportError { class, cause: describe_error(error) }
+}
+
+impl TransportError {
+    /// Names the variable of the proxy that was used: the reader may have forgotten it, and would suspect the service.
+    fn through(self, proxy: Option<&str>) -> Self {
+        let Some(variable) = proxy else { return self };
+        let cause = format!("{}; the connection goes through the proxy in {variable}", self.cause).into();
+        TransportError { cause, ..self }
+    }
 }
 
 impl From<Stopped> for TransportError {
@@ -397,7 +389,28 @@ mod tests {
         for (error, text) in table {
             assert_eq!(describe_error(error).to_string(), text);
         }
-        let tls = ureq::Error::Tls("invalid configuration");
-        assert!(is_tls_failure(&tls) && !is_tls_failure(&ureq::Error::HostNotFound));
+    }
+
+    #[test]
+    fn peers_that_cannot_be_trusted_are_told_from_broken_connections() {
+        use io::ErrorKind::{ConnectionAborted, InvalidData, UnexpectedEof};
+        let io_error = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text));
+        let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+        let table = [
+            // the error, whether it is permanent, whether the feature for another authority is named
+            (io_error(InvalidData, "invalid peer certificate: UnknownIssuer"), true, !has_own_roots),
+            (io_error(InvalidData, "invalid peer certificate: Expired"), true, false),
+            (io_error(InvalidData, "received corrupt message of type InvalidContentType"), true, false),
+            (io_error(InvalidData, "received fatal alert: InternalError"), false, false),
+            (io_error(ConnectionAborted, "received corrupt message, UnknownIssuer"), false, false),
+            (io_error(UnexpectedEof, "no close_notify"), false, false),
+            (ureq::Error::Tls("invalid configuration"), true, false),
+            (ureq::Error::HostNotFound, false, false),
+        ];
+        for (error, is_permanent, names_feature) in table {
+            let case = format!("{error:?}");
+            assert_eq!(is_tls_failure(&error), is_permanent, "{case}");
+            assert_eq!(describe_error(error).to_string().contains("platform-verifier"), names_feature, "{case}");
+        }
     }
 }

@@ -95,6 +95,7 @@ mod message;
 mod mp4;
 mod outcome;
 mod poll;
+mod proxy;
 mod random;
 mod reason;
 mod recover;
@@ -106,7 +107,9 @@ mod retry;
 mod save;
 mod sending;
 mod stream;
+mod temp_file;
 mod ticks;
+mod timed_reader;
 mod timeouts;
 mod timestamp;
 mod transfer;
@@ -117,6 +120,7 @@ mod wire;
 mod worker;
 
 pub use api::Endpoint;
+#[doc(inline)]
 pub use asset::Asset;
 pub use asset::build_script::build_script;
 pub use batch::{Batch, Progress};

@@ -1,9 +1,9 @@
 //! The service's logs: pages of entries, one entry per request of the account.
 
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::generation::GenerationId;
-use crate::json::{Lenient, parse_object};
+use crate::json::{self, Object};
 use crate::outcome::normalized;
 use crate::timestamp;
 use crate::wire::Malformed;
@@ -12,77 +12,82 @@ use crate::wire::Malformed;
 const MAX_LIMIT: usize = 100;
 
 /// A page of the logs.
-#[derive(Deserialize)]
 pub(crate) struct LogPage {
-    data: Vec<Lenient<LogEntry>>,
-    #[serde(default)]
-    pagination: Lenient<Pagination>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pagination {
-    limit: Lenient<usize>,
-    has_more: Lenient<bool>,
+    /// The number of entries, including those that cannot be read.
+    len: usize,
+    entries: Vec<LogEntry>,
+    limit: Option<usize>,
+    has_more: Option<bool>,
 }
 
 /// The log entry of one request. Each field may be missing.
-#[derive(Default, Deserialize)]
-#[serde(default)]
 pub(crate) struct LogEntry {
-    created: Lenient<String>,
-    status: Lenient<String>,
-    client_request_id: Lenient<String>,
-    inference_id: Lenient<GenerationId>,
+    created: Option<String>,
+    status: Option<String>,
+    client_request_id: Option<String>,
+    inference_id: Option<GenerationId>,
 }
 
 /// Parses a page of the logs.
 pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
-    Ok(parse_object(body)?)
+    let page = Object::parse(body)?;
+    let entries = page.get("data").and_then(json::items).ok_or(Malformed::NoEntries)?;
+    let pagination = page.object("pagination").unwrap_or_default();
+    Ok(LogPage {
+        len: entries.len(),
+        entries: entries.into_iter().filter_map(LogEntry::of).collect(),
+        limit: pagination.scalar("limit"),
+        has_more: pagination.scalar("has_more"),
+    })
 }
 
 impl LogPage {
     /// Returns the offset of the next page relative to this one. A page may be shorter than its limit, and its entries
     /// count even if they cannot be read. After an empty page, only the limit leads further.
     pub(crate) fn step(&self) -> usize {
-        let limit = || self.pagination.0.as_ref()?.limit.0.filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        if self.data.is_empty() { limit().unwrap_or(MAX_LIMIT) } else { self.data.len() }
+        let limit = self.limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        if self.len == 0 { limit.unwrap_or(MAX_LIMIT) } else { self.len }
     }
 
     /// Returns `true` if the logs end here: if the page says so, or if it is empty and does not say whether more entries
     /// follow.
     pub(crate) fn is_last(&self) -> bool {
-        let has_more = self.pagination.0.as_ref().and_then(|pagination| pagination.has_more.0);
-        !has_more.unwrap_or(!self.data.is_empty())
-    }
-
-    /// Returns the entries that can be read.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &LogEntry> {
-        self.data.iter().filter_map(|entry| entry.0.as_ref())
+        !self.has_more.unwrap_or(self.len > 0)
     }
 
     /// Returns the entries of one client request id, newest first. A gateway or a fallback may have logged several.
     pub(crate) fn entries_for(&self, client_request_id: &str) -> impl Iterator<Item = &LogEntry> {
-        self.entries().filter(move |entry| entry.client_request_id.0.as_deref() == Some(client_request_id))
+        self.entries.iter().filter(move |entry| entry.client_request_id.as_deref() == Some(client_request_id))
     }
 }
 
 impl LogEntry {
+    /// Returns `None` for an entry that cannot be read.
+    fn of(json: &RawValue) -> Option<Self> {
+        let entry = Object::parse(json.get().as_bytes()).ok()?;
+        Some(LogEntry {
+            created: entry.string("created"),
+            status: entry.string("status"),
+            client_request_id: entry.string("client_request_id"),
+            inference_id: entry.string("inference_id").and_then(|id| id.parse().ok()),
+        })
+    }
+
     /// Returns `true` if the request failed, and so was not charged. Other statuses, such as `cancelled`, are not
     /// documented to cost nothing.
     pub(crate) fn has_failed(&self) -> bool {
-        let status = self.status.0.as_deref().map(normalized).unwrap_or_default();
+        let status = self.status.as_deref().map(normalized).unwrap_or_default();
         matches!(status.as_str(), "failed" | "failure" | "fail" | "error" | "errored")
     }
 
     /// Returns the generation id, if the entry has one. It is the id that the create request returned.
     pub(crate) fn generation_id(&self) -> Option<&GenerationId> {
-        self.inference_id.0.as_ref()
+        self.inference_id.as_ref()
     }
 
     /// Returns when the request was made, in seconds since the Unix epoch.
     pub(crate) fn created_at(&self) -> Option<u64> {
-        self.created.0.as_deref().and_then(timestamp::unix_seconds)
+        self.created.as_deref().and_then(timestamp::unix_seconds)
     }
 }
 
@@ -137,6 +142,6 @@ mod tests {
                 (false, None, None),
             ]
         );
-        assert_eq!((page.step(), page.entries().count()), (7, 6));
+        assert_eq!((page.step(), page.entries.len()), (7, 6));
     }
 }

@@ -49,9 +49,10 @@ pub(crate) fn shown(path: &Path) -> String {
     if path.as_os_str().is_empty() { "\"\" (an empty path)".to_owned() } else { path.display().to_string() }
 }
 
-/// Returns the advice for an error that its user can resolve.
+/// Returns the advice for an error that its user can resolve. Windows denies access to a file in use with the same error.
 pub(crate) fn hint(kind: io::ErrorKind) -> &'static str {
     match kind {
+        io::ErrorKind::PermissionDenied if cfg!(windows) => "; close it in other programs, or change its permissions",
         io::ErrorKind::PermissionDenied => "; give this user permission to read and write there",
         io::ErrorKind::ReadOnlyFilesystem => "; make the file system writable",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some disk space",

@@ -8,9 +8,9 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome, or `None` for a status that is pending or unknown.
-    pub(crate) fn of(status: &str) -> Option<Outcome> {
-        match normalized(status).as_str() {
+    /// Returns the outcome of a [`normalized`] status, or `None` if it is pending or unknown.
+    pub(crate) fn of(normalized: &str) -> Option<Outcome> {
+        match normalized {
             "completed" | "complete" | "succeeded" | "succeed" | "success" | "successful" | "done" | "finished" => {
                 Some(Outcome::Completed)
             }
@@ -49,7 +49,7 @@ mod tests {
             ("", None),
         ];
         for (status, outcome) in table {
-            assert_eq!(Outcome::of(status), outcome, "{status:?}");
+            assert_eq!(Outcome::of(&normalized(status)), outcome, "{status:?}");
         }
     }
 }

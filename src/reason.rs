@@ -1,15 +1,10 @@
 //! The reasons that the service gives for a failed generation and for a refused request, each as one readable line.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use crate::generation::Failure;
-use crate::json::parse_object;
+use crate::json::{self, Object};
 use crate::redact::Redactor;
-
-/// The fields of a JSON object, each as it came.
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The fields of an object that explain it, the best one first.
 const MESSAGES: [&str; 10] = [
@@ -62,9 +57,9 @@ pub(crate) struct Refusal {
 
 /// Reads a refusal. A body that is not an error envelope, such as a gateway's HTML page, becomes the message itself.
 pub(crate) fn refusal(body: &[u8], redactor: &Redactor) -> Refusal {
-    let fields: Fields = parse_object(body).unwrap_or_default();
+    let fields = Object::parse(body).unwrap_or_default();
     let message = explain_fields(&fields, 0).unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    let request_id = ["requestId", "request_id"].iter().find_map(|name| scalar(fields.get(*name)?));
+    let request_id = ["requestId", "request_id"].iter().find_map(|name| scalar(fields.get(name)?));
     Refusal {
         message: redactor.excerpt(message.as_bytes()),
         request_id: request_id.map(|id| redactor.excerpt(id.as_bytes())),
@@ -73,11 +68,11 @@ pub(crate) fn refusal(body: &[u8], redactor: &Redactor) -> Refusal {
 
 /// Reads the reason from the response for a failed generation with this status.
 pub(crate) fn failure(body: &[u8], status: &str, redactor: &Redactor) -> Failure {
-    let fields: Fields = parse_object(body).unwrap_or_default();
+    let fields = Object::parse(body).unwrap_or_default();
     let excerpt = |text: String| redactor.excerpt(text.as_bytes());
     let reason = FAILURE_REASONS.iter().find_map(|name| {
-        let json = fields.get(*name)?;
-        let object: Fields = parse_object(json.get().as_bytes()).unwrap_or_default();
+        let json = fields.get(name)?;
+        let object = Object::parse(json.get().as_bytes()).unwrap_or_default();
         match explain_fields(&object, 1) {
             Some(message) => Some((name_of(&object), message)),
             None => Some((None, explain(json, 1)?)),
@@ -93,10 +88,10 @@ fn explain(json: &RawValue, depth: usize) -> Option<String> {
     let text = match raw.as_bytes() {
         _ if depth > MAX_DEPTH => raw.to_owned(),
         b"null" => return None,
-        [b'"', ..] => explain_string(raw, depth),
-        [b'[', ..] => explain_list(&serde_json::from_str::<Vec<&RawValue>>(raw).unwrap_or_default(), depth),
+        [b'"', ..] => explain_string(json, depth),
+        [b'[', ..] => explain_list(&json::items(json).unwrap_or_default(), depth),
         [b'{', ..] => {
-            let fields: Fields = parse_object(raw.as_bytes()).unwrap_or_default();
+            let fields = Object::parse(raw.as_bytes()).unwrap_or_default();
             match explain_issue(&fields, depth) {
                 Some(text) => text,
                 None if fields.is_empty() => return None,
@@ -109,10 +104,10 @@ fn explain(json: &RawValue, depth: usize) -> Option<String> {
 }
 
 /// A string may itself be JSON: zod's own message is the list of its issues.
-fn explain_string(raw: &str, depth: usize) -> String {
-    let Ok(text) = serde_json::from_str::<String>(raw) else { return raw.to_owned() };
-    let json = Some(&text).filter(|text| text.trim_start().starts_with(['[', '{']));
-    let nested = json.and_then(|json| serde_json::from_str::<&RawValue>(json).ok());
+fn explain_string(json: &RawValue, depth: usize) -> String {
+    let Some(text) = json::string(json) else { return json.get().to_owned() };
+    let nested = Some(&text).filter(|text| text.trim_start().starts_with(['[', '{']));
+    let nested = nested.and_then(|json| serde_json::from_slice::<&RawValue>(json.as_bytes()).ok());
     nested.and_then(|json| explain(json, depth + 1)).unwrap_or(text)
 }
 
@@ -132,16 +127,16 @@ fn explain_list(items: &[&RawValue], depth: usize) -> String {
 }
 
 /// Explains an object by its place, its name and its message, such as `body.prompt: field required`.
-fn explain_issue(fields: &Fields, depth: usize) -> Option<String> {
+fn explain_issue(fields: &Object, depth: usize) -> Option<String> {
     let message = explain_fields(fields, depth)?;
-    let place = ["loc", "path", "field", "param", "parameter"].iter().find_map(|name| place(fields.get(*name)?));
-    let name = fields.get("name").and_then(|json| scalar(json));
+    let place = ["loc", "path", "field", "param", "parameter"].iter().find_map(|name| place(fields.get(name)?));
+    let name = fields.get("name").and_then(scalar);
     Some([place, name, Some(message)].into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
 /// Explains an object by its message and its details, or returns `None` if it has neither.
-fn explain_fields(fields: &Fields, depth: usize) -> Option<String> {
-    let message = MESSAGES.iter().find_map(|name| explain(fields.get(*name)?, depth + 1));
+fn explain_fields(fields: &Object, depth: usize) -> Option<String> {
+    let message = MESSAGES.iter().find_map(|name| explain(fields.get(name)?, depth + 1));
     let mut details: Vec<String> = Vec::new();
     for name in DETAILS {
         let Some(json) = fields.get(name).filter(|json| !matches!(json.get(), "true" | "false")) else { continue };
@@ -157,30 +152,30 @@ fn explain_fields(fields: &Fields, depth: usize) -> Option<String> {
 
 /// Explains metadata only if it has a message or details: otherwise it is about something else, such as the usage.
 fn explain_meta(json: &RawValue, depth: usize) -> Option<String> {
-    let fields: Fields = parse_object(json.get().as_bytes()).ok()?;
+    let fields = Object::parse(json.get().as_bytes()).ok()?;
     (depth <= MAX_DEPTH).then(|| explain_fields(&fields, depth)).flatten()
 }
 
 /// Returns the kind of failure that an object names.
-fn name_of(fields: &Fields) -> Option<String> {
-    ["name", "code", "type"].iter().find_map(|name| scalar(fields.get(*name)?))
+fn name_of(fields: &Object) -> Option<String> {
+    ["name", "code", "type"].iter().find_map(|name| scalar(fields.get(name)?))
 }
 
 /// Returns a path, such as `["body", "prompt"]`, with dots.
 fn place(json: &RawValue) -> Option<String> {
-    match serde_json::from_str::<Vec<&RawValue>>(json.get()) {
-        Ok(segments) => {
+    match json::items(json) {
+        Some(segments) => {
             let segments: Vec<String> = segments.into_iter().filter_map(scalar).collect();
             (!segments.is_empty()).then(|| segments.join("."))
         }
-        Err(_) => scalar(json),
+        None => scalar(json),
     }
 }
 
 /// Returns a string that is not empty, or a number.
 fn scalar(json: &RawValue) -> Option<String> {
     match json.get().as_bytes() {
-        [b'"', ..] => serde_json::from_str::<String>(json.get()).ok().filter(|text| !text.trim().is_empty()),
+        [b'"', ..] => json::string(json).filter(|text| !text.trim().is_empty()),
         [b'-' | b'0'..=b'9', ..] => Some(json.get().to_owned()),
         _ => None,
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{Api, StatusResponse};
 use crate::error::{Error, Result};
-use crate::generation::{GenerationId, Status};
+use crate::generation::{GenerationId, Status, Video};
 use crate::poll::{self, Poll};
 use crate::retry::{FailedAttempt, RetryClass};
 use crate::ticks::Source;
@@ -42,7 +42,7 @@ pub struct Watch {
 enum Next {
     Poll(Instant),
     /// Yield the last update.
-    Finish(Box<Update>),
+    Finish(Instant, Box<Update>),
     /// The last update has been yielded.
     Done,
 }
@@ -102,8 +102,12 @@ impl Watch {
     /// Ends the wait at the next step, without another poll.
     pub(crate) fn time_out(&mut self) {
         if matches!(self.next, Next::Poll(_)) {
-            self.next = Next::Finish(Box::new(Update::Finished(Err(self.deadline_exceeded()))));
+            self.finish(Err(self.deadline_exceeded()));
         }
+    }
+
+    fn finish(&mut self, outcome: Result<Video>) {
+        self.next = Next::Finish(Instant::now(), Box::new(Update::Finished(outcome)));
     }
 
     /// Polls once. For a poll that is late, the time it was due counts: a busy thread is no reason to give up a
@@ -149,7 +153,7 @@ impl Watch {
             _ => None,
         };
         match outcome {
-            Some(outcome) => self.next = Next::Finish(Box::new(Update::Finished(outcome))),
+            Some(outcome) => self.finish(outcome),
             None => self.last_status = Some(status.clone()),
         }
         Update::Status(status)
@@ -182,8 +186,7 @@ impl Source for Watch {
 
     fn due(&mut self) -> Option<Instant> {
         match self.next {
-            Next::Poll(due) => Some(due),
-            Next::Finish(_) => Some(Instant::now()),
+            Next::Poll(due) | Next::Finish(due, _) => Some(due),
             Next::Done => None,
         }
     }
@@ -191,8 +194,8 @@ impl Source for Watch {
     fn step(&mut self) -> Option<Update> {
         match &self.next {
             Next::Poll(due) => Some(self.poll(*due)),
-            Next::Finish(_) => match std::mem::replace(&mut self.next, Next::Done) {
-                Next::Finish(update) => Some(*update),
+            Next::Finish(..) => match std::mem::replace(&mut self.next, Next::Done) {
+                Next::Finish(_, update) => Some(*update),
                 Next::Poll(_) | Next::Done => None,
             },
             Next::Done => None,
@@ -225,5 +228,25 @@ impl fmt::Debug for Watch {
             .field("poll", &self.poll)
             .field("poll_count", &self.poll_count)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::{Emulator, Step};
+
+    #[test]
+    fn an_id_that_is_not_found_is_unknown_unless_its_generation_was_seen() {
+        for is_known in [false, true] {
+            let emulator = Emulator::script([Step::Http(404)]);
+            let mut watch = emulator.client().watch(&"a:b".parse().unwrap());
+            watch.is_known = is_known;
+            // Longer than a generation takes to appear.
+            watch.not_found_since = Instant::now().checked_sub(Duration::from_secs(61));
+            let Some(Update::Finished(Err(error))) = watch.step() else { panic!("it is polled again") };
+            assert_eq!(matches!(error, Error::UnknownGeneration { .. }), !is_known, "{error:?}");
+            assert_eq!(error.generation_id(), Some(&watch.id));
+        }
     }
 }

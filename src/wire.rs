@@ -1,10 +1,9 @@
 //! Parses the responses to create requests and polls into this library's types.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::generation::{GenerationId, Status, Usage, Video};
-use crate::json::{JsonError, Lenient, parse_object};
+use crate::json::{self, JsonError, Object};
 use crate::outcome::{Outcome, normalized};
 use crate::reason;
 use crate::redact::Redactor;
@@ -23,133 +22,99 @@ pub(crate) enum Malformed {
     OtherGeneration,
     #[error("status is completed, but the video URL is missing")]
     MissingUrl,
-}
-
-/// Ids are strings, even if they consist of digits; a JSON number is a placeholder.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireCreated {
-    id: Lenient<GenerationId>,
-    generation_id: Lenient<GenerationId>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireGeneration<'a> {
-    id: Lenient<String>,
-    generation_id: Lenient<String>,
-    status: Lenient<String>,
-    #[serde(borrow)]
-    video: Option<&'a RawValue>,
-    #[serde(borrow)]
-    videos: Option<&'a RawValue>,
-    duration: Lenient<f64>,
-    meta: Lenient<WireMeta>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireFile {
-    url: Lenient<String>,
-    content_type: Lenient<String>,
-    file_name: Lenient<String>,
-    file_size: Lenient<u64>,
-    duration: Lenient<f64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireMeta {
-    usage: Lenient<WireUsage>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireUsage {
-    tokens_used: Lenient<f64>,
-    credits_used: Lenient<f64>,
-    usd_spent: Lenient<f64>,
+    #[error("the list of log entries is missing")]
+    NoEntries,
 }
 
 /// Reads the id from the response to a create request, given its `x-inference-id` header.
 ///
 /// The header counts only if the body is an object: otherwise the response may be a gateway's.
 pub(crate) fn created(body: &[u8], inference_id: Option<&str>) -> Result<GenerationId, Malformed> {
-    let response: Option<WireCreated> = parse_object(body)?;
-    let response = response.unwrap_or_default();
-    response.id.0.or(response.generation_id.0).or_else(|| inference_id?.parse().ok()).ok_or(Malformed::NoId)
+    let response = Object::parse(body)?;
+    // Ids are strings, even if they consist of digits; a JSON number is a placeholder.
+    let id = |name| response.string(name)?.parse().ok();
+    id("id").or_else(|| id("generation_id")).or_else(|| inference_id?.parse().ok()).ok_or(Malformed::NoId)
 }
 
 /// Reads the response to a poll of the generation `id`.
 pub(crate) fn status(body: &[u8], id: &GenerationId, redactor: &Redactor) -> Result<Status, Malformed> {
-    let response: Option<WireGeneration> = parse_object(body)?;
-    let response = response.unwrap_or_default();
-    if response.is_of_other_generation(id) {
+    let response = Object::parse(body)?;
+    if is_of_other_generation(&response, id) {
         return Err(Malformed::OtherGeneration);
     }
-    let status = response.status.0.as_deref().map(str::trim).filter(|status| !status.is_empty());
-    let Some(status) = status else { return Err(Malformed::NoStatus) };
-    let outcome = Outcome::of(status);
+    let status = response.string("status").unwrap_or_default();
+    let status = status.trim();
+    if status.is_empty() {
+        return Err(Malformed::NoStatus);
+    }
+    let normalized = normalized(status);
+    let outcome = Outcome::of(&normalized);
     if outcome == Some(Outcome::Failed) {
         return Ok(Status::Failed(reason::failure(body, status, redactor)));
     }
     // A usable URL completes a generation, whatever its status is called.
-    if let Some(file) = response.file(is_absolute) {
-        return Ok(Status::Completed(response.into_video(id, file)));
+    if let Some(file) = File::find(&response, is_absolute) {
+        return Ok(Status::Completed(file.into_video(id, &response)));
     }
     if outcome == Some(Outcome::Completed) {
         // The download says why another URL cannot be requested.
-        let file = response.file(|url| !url.trim().is_empty()).ok_or(Malformed::MissingUrl)?;
-        return Ok(Status::Completed(response.into_video(id, file)));
+        let file = File::find(&response, |url| !url.trim().is_empty()).ok_or(Malformed::MissingUrl)?;
+        return Ok(Status::Completed(file.into_video(id, &response)));
     }
-    Ok(match normalized(status).as_str() {
+    Ok(match normalized.as_str() {
         "queued" => Status::Queued,
         "generating" => Status::Generating,
         _ => Status::Other(redactor.excerpt(status.as_bytes())),
     })
 }
 
-impl WireGeneration<'_> {
-    /// Returns `true` if the response has ids, and each of them is certainly another generation's.
-    fn is_of_other_generation(&self, id: &GenerationId) -> bool {
-        let ids = [&self.id, &self.generation_id];
-        let mut ids = ids.into_iter().filter_map(|id| id.0.as_deref()).filter(|id| !id.trim().is_empty()).peekable();
-        ids.peek().is_some() && !ids.any(|found| is_same_id(found, id.as_str()))
-    }
+/// Returns `true` if the response has ids, and each of them is certainly another generation's.
+fn is_of_other_generation(response: &Object, id: &GenerationId) -> bool {
+    let ids = ["id", "generation_id"].into_iter().filter_map(|name| response.string(name));
+    let mut ids = ids.filter(|id| !id.trim().is_empty()).peekable();
+    ids.peek().is_some() && !ids.any(|found| is_same_id(&found, id.as_str()))
+}
 
+/// A file of a response.
+struct File<'a> {
+    url: String,
+    fields: Object<'a>,
+}
+
+impl<'a> File<'a> {
     /// Returns the first file with a usable URL.
-    fn file(&self, is_usable: impl Fn(&str) -> bool) -> Option<WireFile> {
-        [self.video, self.videos].into_iter().flatten().find_map(|json| {
-            let list: Vec<&RawValue> = serde_json::from_str(json.get()).unwrap_or_else(|_| vec![json]);
-            let files = list.into_iter().filter_map(WireFile::of);
-            files.into_iter().find(|file| file.url.0.as_deref().is_some_and(&is_usable))
+    fn find(response: &Object<'a>, is_usable: fn(&str) -> bool) -> Option<Self> {
+        ["video", "videos"].into_iter().find_map(|name| {
+            let json = response.get(name)?;
+            let files = json::items(json).unwrap_or_else(|| vec![json]);
+            files.into_iter().filter_map(File::of).find(|file| is_usable(&file.url))
         })
     }
 
-    fn into_video(self, id: &GenerationId, file: WireFile) -> Video {
+    /// Reads a file: an object with a URL, or the URL alone.
+    fn of(json: &'a RawValue) -> Option<Self> {
+        if let Some(url) = json::string(json) {
+            return Some(File { url, fields: Object::default() });
+        }
+        let fields = Object::parse(json.get().as_bytes()).ok()?;
+        Some(File { url: fields.string("url")?, fields })
+    }
+
+    fn into_video(self, id: &GenerationId, response: &Object) -> Video {
+        let File { url, fields } = self;
+        let usage = response.object("meta").and_then(|meta| meta.object("usage"));
         Video {
             id: id.clone(),
-            url: file.url.0.unwrap_or_default(),
-            content_type: file.content_type.0,
-            file_name: file.file_name.0,
+            url,
+            content_type: fields.string("content_type"),
+            file_name: fields.string("file_name"),
             // An empty file is not a video: zero stands for an unknown size.
-            file_size: file.file_size.0.filter(|size| *size > 0),
-            duration: file.duration.0.or(self.duration.0),
-            usage: self
-                .meta
-                .0
-                .and_then(|meta| meta.usage.0)
-                .map(|usage| Usage { credits: usage.credits_used.0.or(usage.tokens_used.0), usd: usage.usd_spent.0 }),
-        }
-    }
-}
-
-impl WireFile {
-    /// Reads a file: an object with a URL, or the URL alone.
-    fn of(json: &RawValue) -> Option<WireFile> {
-        match serde_json::from_str(json.get()) {
-            Ok(url) => Some(WireFile { url: Lenient(Some(url)), ..WireFile::default() }),
-            Err(_) => parse_object(json.get().as_bytes()).ok(),
+            file_size: fields.scalar("file_size").filter(|size| *size > 0),
+            duration: fields.number("duration").or_else(|| response.number("duration")),
+            usage: usage.map(|usage| Usage {
+                credits: usage.number("credits_used").or_else(|| usage.number("tokens_used")),
+                usd: usage.number("usd_spent"),
+            }),
         }
     }
 }
@@ -423,8 +388,8 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_key_is_an_error() {
-        assert!(matches!(create(r#"{"id":"a","id":"b"}"#), Err(Malformed::Json(_))));
-        assert!(read(r#"{"status":"queued","status":"error"}"#).is_err());
+    fn a_field_that_occurs_twice_is_not_read() {
+        assert!(matches!(create(r#"{"id":"a","id":"b"}"#), Err(Malformed::NoId)));
+        assert_eq!(read(r#"{"status":"queued","status":"error"}"#), Err("the status is missing".to_owned()));
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -14,41 +13,53 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub(crate) struct Workers(Arc<Idle>);
 
-/// The threads that wait for a job.
-type Idle = Mutex<Vec<SyncSender<Job>>>;
+/// The threads that wait for a job. All are dropped with the pool.
+type Idle = Mutex<Vec<Sender<Job>>>;
 
 /// The most threads that are kept. Others end with their job.
 const MAX_IDLE: usize = 4;
 
-/// Runs a call, then the argument, and then delivers the result of the call.
-type Run = Box<dyn FnOnce(&mut dyn FnMut()) + Send>;
+/// Runs a call, then the argument, and then sends the result of the call.
+type Job = Box<dyn FnOnce(&mut dyn FnMut()) + Send>;
 
-struct Job {
-    run: Run,
-    /// The thread's own channel. It travels with the job, so that the channel closes when the pool is dropped.
-    worker: SyncSender<Job>,
-}
-
-/// Where a call leaves its result: the result itself, or `None` inside if the call has panicked.
+/// A channel for one value: the result of a call, or the next job of a thread.
 ///
-/// A channel for each type of result would take much longer to compile.
-struct Delivery<T> {
-    result: Mutex<Option<Option<T>>>,
+/// Those of the standard library would take much longer to compile, once more for each type of value.
+struct Channel<T> {
+    /// The value, or `None` inside if its sender was dropped without it.
+    value: Mutex<Option<Option<T>>>,
     ready: Condvar,
 }
 
-/// Delivers when it is dropped, so that a call that panics delivers as well.
 struct Sender<T> {
-    delivery: Arc<Delivery<T>>,
-    result: Option<T>,
+    channel: Arc<Channel<T>>,
+    value: Option<T>,
+}
+
+impl<T> Channel<T> {
+    fn new() -> (Sender<T>, Arc<Self>) {
+        let channel = Arc::new(Channel { value: Mutex::new(None), ready: Condvar::new() });
+        (Sender { channel: Arc::clone(&channel), value: None }, channel)
+    }
+}
+
+impl<T> Sender<T> {
+    fn send(mut self, value: T) {
+        self.value = Some(value);
+    }
 }
 
 impl<T> Drop for Sender<T> {
+    /// Sends, also if a call has panicked. The caller may have stopped waiting.
     fn drop(&mut self) {
-        // The caller may have stopped waiting.
-        *self.delivery.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.result.take());
-        self.delivery.ready.notify_one();
+        *lock(&self.channel.value) = Some(self.value.take());
+        self.channel.ready.notify_one();
     }
+}
+
+/// Locks, also after a panic: no code of ours leaves a value half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a call has no result.
@@ -79,54 +90,59 @@ impl Workers {
         limit: Duration,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let delivery = Arc::new(Delivery { result: Mutex::new(None), ready: Condvar::new() });
-        let mut sender = Sender { delivery: Arc::clone(&delivery), result: None };
+        let (sender, channel) = Channel::new();
         self.submit(Box::new(move |release| {
-            sender.result = Some(call());
+            let result = call();
             // Return to the pool first, so that the caller's next call finds this thread idle.
             release();
-            drop(sender);
+            sender.send(result);
         }))
         .map_err(Stopped::NoThread)?;
-        let result = delivery.result.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = delivery.ready.wait_timeout_while(result, limit, |result| result.is_none());
-        let (mut result, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        result.take().ok_or(Stopped::TimedOut)?.ok_or(Stopped::Panicked)
+        let waited = channel.ready.wait_timeout_while(lock(&channel.value), limit, |value| value.is_none());
+        let (mut value, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        value.take().ok_or(Stopped::TimedOut)?.ok_or(Stopped::Panicked)
     }
 
-    fn submit(&self, run: Run) -> io::Result<()> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let run = match idle {
-            Some(worker) => match worker.clone().send(Job { run, worker }) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused.0.run,
-            },
-            None => run,
-        };
-        let (worker, jobs) = mpsc::sync_channel(1);
+    fn submit(&self, job: Job) -> io::Result<()> {
+        let worker = lock(&self.0).pop();
+        if let Some(worker) = worker {
+            worker.send(job);
+            return Ok(());
+        }
         let idle = Arc::downgrade(&self.0);
-        let first = Job { run, worker };
-        let work = move || std::iter::once(first).chain(jobs).for_each(|job| job.run(&idle));
-        thread::Builder::new().name("kling".to_owned()).spawn(work).map(drop)
+        thread::Builder::new().name("kling".to_owned()).spawn(move || work(job, &idle)).map(drop)
     }
 }
 
-impl Job {
-    fn run(self, idle: &Weak<Idle>) {
-        let Job { run, worker } = self;
-        let mut worker = Some(worker);
-        run(&mut || {
-            let Some(idle) = idle.upgrade() else { return worker = None };
-            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let has_room = idle.len() < MAX_IDLE;
-            idle.extend(worker.take().filter(|_| has_room));
+/// Runs a job, and then the next ones, until no more can come.
+fn work(first: Job, idle: &Weak<Idle>) {
+    let mut job = Some(first);
+    while let Some(run) = job {
+        let mut next = None;
+        run(&mut || next = return_to(idle));
+        job = next.and_then(|channel| {
+            let waited = channel.ready.wait_while(lock(&channel.value), |value| value.is_none());
+            waited.unwrap_or_else(PoisonError::into_inner).take().flatten()
         });
     }
 }
 
+/// Returns to the pool, if there is room, and returns the channel for the next job.
+fn return_to(idle: &Weak<Idle>) -> Option<Arc<Channel<Job>>> {
+    let idle = idle.upgrade()?;
+    let mut idle = lock(&idle);
+    if idle.len() == MAX_IDLE {
+        return None;
+    }
+    let (sender, channel) = Channel::new();
+    idle.push(sender);
+    Some(channel)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::Barrier;
+    use std::sync::mpsc::{self, channel};
 
     use super::*;
 
@@ -155,6 +171,19 @@ mod tests {
         let stopped = workers.run(LONG, || std::panic::resume_unwind(Box::new("a bug")));
         assert!(matches!(stopped, Err::<(), _>(Stopped::Panicked)), "{stopped:?}");
         assert_eq!(workers.run(LONG, || 7).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_few_threads_are_kept() {
+        let workers = Workers::default();
+        let all = Arc::new(Barrier::new(MAX_IDLE + 2));
+        thread::scope(|scope| {
+            for _ in 0..MAX_IDLE + 2 {
+                let all = Arc::clone(&all);
+                scope.spawn(|| workers.run(LONG, move || all.wait()).unwrap());
+            }
+        });
+        assert_eq!(workers.0.lock().unwrap().len(), MAX_IDLE);
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn a_complete_file_needs_no_close() {
         let _ = stream.write_all(&response("200 OK", "", &file()));
         let _ = stream.read(&mut [0; 4096]);
     });
-    let emulator = Emulator::builder().status([]).client_timeout(millis(250)).start();
+    let emulator = Emulator::builder().status([]).client_timeout(millis(1000)).start();
     let client = emulator.client();
     let mut video = client.generate(&fox()).unwrap();
     (video.url, video.file_size) = (format!("http://127.0.0.1:{}/output.mp4", server.port), Some(12_000));
@@ -254,7 +254,7 @@ fn other_files_are_rejected_however_they_are_framed() {
 fn odd_responses_are_read_as_rfc_9110_reads_them() {
     let partial = |headers: &'static str| move |file: &[u8], _: &str| framed("206 Partial Content", headers, file);
     let ok = |headers: &'static str| move |file: &[u8], _: &str| framed("200 OK", headers, file);
-    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "", b"");
+    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "Connection: close\r\n", b"");
     let first_part = |file: &[u8], head: &str| match range(head) {
         None => framed("206 Partial Content", &format!("{ETAG}Content-Range: bytes 0-999/12000\r\n"), &file[..1000]),
         Some(first) => part(file, first, ETAG),
@@ -294,6 +294,13 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
         case("202", file(), None, status("202 Accepted"), Status(202)),
         case("204", file(), None, status("204 No Content"), Status(204)),
         case("205", file(), None, status("205 Reset Content"), Status(205)),
+        case(
+            "416 of nothing",
+            file(),
+            None,
+            |_, _| response("416 No", "Content-Range: bytes */0\r\n", b""),
+            Status(416),
+        ),
         case("304", file(), None, status("304 Not Modified"), Status(304)),
         case("300", file(), None, status("300 Multiple Choices"), Status(300)),
         case("302 without Location", file(), None, status("302 Found"), Status(302)),
@@ -308,28 +315,23 @@ fn a_reader_reports_an_incomplete_file_by_itself() {
         [response("206 Partial Content", &format!("{range}Transfer-Encoding: chunked\r\n"), b"2ee0\r\n"), file.to_vec()]
             .concat()
     };
-    let table: [(&str, Vec<u8>, Option<u64>, Respond, &str); 6] = [
-        (
-            "a cut box",
-            file()[..11_999].to_vec(),
-            None,
-            Box::new(with_length),
-            "it ends after 11999 bytes, within a box",
-        ),
-        ("in chunks", file()[..11_999].to_vec(), None, Box::new(in_chunks), "it ends after 11999 bytes, within a box"),
-        ("no media", boxes("ftyp moov"), None, Box::new(with_length), MEDIA),
-        ("no length", fragments(), None, Box::new(until_close), UNPROVEN),
-        ("a high hint", file(), Some(12_001), Box::new(until_close), "it ends after 12000 bytes"),
-        ("more than announced", file(), None, Box::new(too_long), "it is longer than the announced 9000 bytes"),
-    ];
-    for (name, file, file_size, respond, expected) in table {
-        let server = FileServer::start(move |_, head| respond(&file, head));
+    let cut = || file()[..11_999].to_vec();
+    let within_a_box = NotAVideo("it ends after 11999 bytes, within a box");
+    for Case { name, file, file_size, response, end } in [
+        case("a cut box", cut(), None, with_length, within_a_box),
+        case("a cut box in chunks", cut(), None, in_chunks, within_a_box),
+        case("no media", boxes("ftyp moov"), None, with_length, NotAVideo(MEDIA)),
+        case("no length", fragments(), None, until_close, NotAVideo(UNPROVEN)),
+        case("a high hint", file(), Some(12_001), until_close, NotAVideo("it ends after 12000 bytes")),
+        case("too long", file(), None, too_long, NotAVideo("it is longer than the announced 9000 bytes")),
+    ] {
+        let server = FileServer::start(move |_, head| response(&file, head));
         let (_emulator, client, video) = server.video(file_size, 40);
         let read = io::copy(&mut client.open(&video).unwrap(), &mut io::sink());
         let error = read.unwrap_err().downcast::<Error>().unwrap();
-        match cause(&error) {
-            Error::NotAVideo { found, .. } => assert_eq!(found, expected, "{name}"),
-            other => panic!("{name}: {other:?}"),
+        match (cause(&error), end) {
+            (Error::NotAVideo { found, .. }, NotAVideo(expected)) => assert_eq!(found, expected, "{name}"),
+            (other, _) => panic!("{name}: {other:?}"),
         }
     }
 }

@@ -116,9 +116,23 @@ fn create_requests_that_a_proxy_refuses_are_not_sent() {
         let client = Emulator::start().client_builder().base_url("https://kling.invalid").build().unwrap();
         let error = client.create(&fox()).unwrap_err();
         assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
-        assert!(format!("{error:?}").contains("403"), "{error:?}");
+        let printed = format!("{error:?}");
+        assert!(printed.contains("403; the connection goes through the proxy in HTTPS_PROXY"), "{error:?}");
     });
     proxy.assert_connections(3, "three attempts");
+}
+
+#[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn hosts_in_no_proxy_are_reached_without_a_proxy() {
+    for no_proxy in ["", "other.test", "other.test, kling.invalid"] {
+        in_child_process(&[("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)], &env::temp_dir(), || {
+            let client = Emulator::start().client_builder().base_url("https://api.kling.invalid").build().unwrap();
+            let error = format!("{:?}", client.create(&fox()).unwrap_err());
+            let is_used = !env::var("NO_PROXY").unwrap().contains("kling.invalid");
+            assert_eq!(error.contains("; the connection goes through the proxy in HTTPS_PROXY"), is_used, "{error}");
+        });
+    }
 }
 
 #[test]

@@ -53,6 +53,11 @@ fn unknown_outcomes_name_the_id_to_look_up() {
             Step::Truncate(10),
             "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
+        (
+            Step::redirect(307, "/elsewhere"),
+            "unexpected response with status 307\n  \
+             caused by: redirects are not followed, because they could send the API key to another host",
+        ),
         (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: the id is missing or invalid"),
         (
             Step::body("<p>"),
@@ -204,7 +209,7 @@ fn failed_assets_are_counted_and_name_their_path_once() {
         source: Box::new(not_current(fox, "look fox-1 up again in some minutes")),
     };
     let unfinished = Error::Unfinished { id: "a:b".parse().unwrap(), source: Box::new(not_current(owl, "it is gone")) };
-    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::PermissionDenied.into() };
+    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::StorageFull.into() };
     assert_prints(
         &Error::AssetsNotMade {
             failed: vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)],
@@ -214,15 +219,19 @@ fn failed_assets_are_counted_and_name_their_path_once() {
          assets/owl.mp4: generation a:b exists, but its video was not received; resume it by this id instead of paying \
          again\n  \
          caused by: it is gone\n\
-         failed to write assets/sea.mp4; give this user permission to read and write there\n  \
-         caused by: permission denied",
+         failed to write assets/sea.mp4; free some disk space\n  \
+         caused by: no storage space",
     );
 }
 
 #[test]
 fn io_errors_say_how_to_resolve_them() {
+    let permission = match cfg!(windows) {
+        true => "; close it in other programs, or change its permissions",
+        false => "; give this user permission to read and write there",
+    };
     let table = [
-        (io::ErrorKind::PermissionDenied, "; give this user permission to read and write there"),
+        (io::ErrorKind::PermissionDenied, permission),
         (io::ErrorKind::ReadOnlyFilesystem, "; make the file system writable"),
         (io::ErrorKind::StorageFull, "; free some disk space"),
         (io::ErrorKind::QuotaExceeded, "; free some disk space"),

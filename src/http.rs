@@ -1,6 +1,8 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::http::Version;
@@ -53,6 +55,8 @@ pub(crate) enum SendError {
 pub(crate) struct Http {
     /// One for all requests, since each agent reads the root certificates for itself.
     agent: Agent,
+    /// Set by the first request.
+    is_used: Arc<AtomicBool>,
     proxy: Result<Option<EnvProxy>, InvalidProxy>,
     /// The variable whose proxy API requests use.
     api_proxy: Option<&'static str>,
@@ -105,6 +109,7 @@ impl Http {
         let config = config.tls_config(tls());
         Ok(Http {
             agent: config.build().into(),
+            is_used: Arc::default(),
             proxy,
             api_proxy: variable,
             api_is_loopback: api.is_loopback(),
@@ -126,11 +131,14 @@ impl Http {
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
-            .header("x-client-request-id", client_request_id)
-            .config()
+            .header("x-client-request-id", client_request_id);
+        let request = if self.is_used.swap(true, Relaxed) {
             // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
-            .max_idle_age(Duration::ZERO)
-            .build();
+            request.config().max_idle_age(Duration::ZERO).build()
+        } else {
+            // Nothing is pooled yet. ureq keeps root certificates only from a request without settings of its own.
+            request
+        };
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
         match self.exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
@@ -141,6 +149,7 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
+        self.is_used.store(true, Relaxed);
         let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
         self.exchange(timeout.unwrap_or(self.timeouts.poll), move || {
             agent
@@ -201,6 +210,7 @@ impl Http {
         }
         let (proxy, variable) = proxy_for(&self.proxy, url)
             .map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
+        self.is_used.store(true, Relaxed);
         let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));

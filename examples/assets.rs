@@ -51,7 +51,7 @@ fn describe(state: &State) -> String {
             let fields: Vec<&str> = differences.iter().map(|difference| difference.field.as_str()).collect();
             format!("changed: {}", fields.join(", "))
         }
-        State::InProgress { id } => format!("paid for, and its video is not here: {id}"),
+        State::InProgress { id } => format!("paid for, but its video is missing: {id}"),
         State::Ended { id, reason } => format!("ended without a video: {reason}: {id}"),
         State::Unknown { client_request_id } => {
             format!("perhaps paid for: {}", client_request_id.as_deref().unwrap_or("its receipt is incomplete"))

@@ -81,7 +81,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let emulator = Emulator::start();
     let client = match Client::from_env() {
         Err(kling::Error::MissingKey) => {
-            println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes test clips");
+            println!("AIML_API_KEY is not set: this is a rehearsal, which makes test clips");
             let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
             emulator.client_builder().poll(poll).build()?
         }
@@ -147,7 +147,9 @@ fn run(
     let lines = Lines::new(requests)?;
     let mut failed = *is_incomplete;
     for event in resumed.chain(created) {
-        if interrupted.load(Ordering::Relaxed) {
+        // The id of a generation that exists is stored in any case.
+        let has_id = matches!(event, Some((_, Update::Created(_))));
+        if interrupted.load(Ordering::Relaxed) && !has_id {
             println!("stopped; start this again to resume");
             return Ok(ExitCode::from(130));
         }

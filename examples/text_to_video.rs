@@ -71,8 +71,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let emulator = Emulator::start();
     let client = match Client::from_env() {
         Err(Error::MissingKey) => {
-            println!("AIML_API_KEY is not set: this is a rehearsal, which costs nothing and makes a test clip");
-            let poll = Poll { interval: Duration::from_secs(1), ..Poll::default() };
+            println!("AIML_API_KEY is not set: this is a rehearsal, which makes a test clip");
+            let poll = Poll { interval: Duration::from_millis(300), ..Poll::default() };
             emulator.client_builder().poll(poll).build()?
         }
         client => client?,
@@ -84,7 +84,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     };
     // The generation is paid for, so an error about the file must carry the id.
     let (path, bytes) = saved.map_err(|error| Error::Unfinished { id: video.id.clone(), source: Box::new(error) })?;
-    let cost = video.usage.map_or("unknown cost".to_owned(), |usage| usage.to_string());
+    let cost = match video.usage {
+        _ if !emulator.creates().is_empty() => "not charged".to_owned(),
+        Some(usage) => usage.to_string(),
+        None => "unknown cost".to_owned(),
+    };
     println!("{}: {bytes} bytes, {cost}", path.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -100,23 +104,26 @@ fn generate(client: &Client, request: &VideoRequest) -> Result<Option<Video>, Er
         }
     });
     let started = Instant::now();
-    // The id to resume with: the client request id, and the generation id once it exists.
-    let mut id = String::new();
+    let mut id = None;
     for event in client.generate_all([request]).updates().tick(Duration::from_millis(200)) {
         match event.map(|(_, update)| update) {
             Some(Update::Finished(outcome)) => return outcome.map(Some),
-            Some(Update::Sending { client_request_id }) => id = client_request_id,
             Some(update) => {
-                if let Update::Created(generation) = &update {
-                    id = generation.to_string();
-                }
                 println!("{:6.1} s  {update}", started.elapsed().as_secs_f32());
+                if let Update::Created(generation) = update {
+                    id = Some(generation);
+                }
             }
             None => {} // a tick: nothing has happened, but the flag is checked below
         }
         if interrupted.load(Ordering::Relaxed) {
-            println!("stopped; the generation keeps running, and is charged; to resume it, run");
-            println!("  cargo run --example resume -- {id}");
+            match &id {
+                Some(id) => {
+                    println!("stopped; the generation keeps running, and is charged; to resume it, run");
+                    println!("  cargo run --example resume -- {id}");
+                }
+                None => println!("stopped; nothing was charged"),
+            }
             return Ok(None);
         }
     }

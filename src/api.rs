@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use crate::error::{BoxError, Error, Result};
 use crate::generation::{GenerationId, Status};
-use crate::http::{Http, Response, SendError, TransportError};
+use crate::http::{Http, SendError, TransportError};
 use crate::logs::{self, LogPage};
 use crate::reason;
 use crate::redact::Redactor;
+use crate::response::Response;
 use crate::retry::{FailedAttempt, RetryClass};
 use crate::timeouts::Timeouts;
 use crate::url::percent_encode;
 use crate::wire::{self, Malformed};
 
 /// The API path that is used. Both paths generate the same videos; switch if the service retires one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// `/v2/generate/video/kling/generation`: the path of the November 2025 description, which "can still be called".
@@ -87,6 +88,10 @@ impl Api {
         match Verdict::on_create(response.status) {
             Verdict::Read => {
                 let read = wire::created(&response.body, response.inference_id.as_deref());
+                let read = read.or_else(|malformed| {
+                    let id = response.id_of_broken_body().and_then(|id| id.parse().ok());
+                    id.ok_or(malformed)
+                });
                 read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
             }
             Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),

@@ -328,7 +328,7 @@ impl fmt::Debug for Batch {
 }
 
 /// The number of generations of a [`Batch`] in each state. `Display` prints it on one line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Progress {
     /// Requests that have not been created yet.

@@ -25,7 +25,8 @@ impl Client {
     ///
     /// `AIML_API_BASE`, or `AIMLAPI_API_BASE`, names another server, such as an emulator. Only its scheme, host and port
     /// count, as in the provider's own SDK. An empty variable counts as not set. Proxies are read from `ALL_PROXY`,
-    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lowercase names; requests to loopback never use a proxy.
+    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lowercase names; requests to loopback never use a proxy. An
+    /// entry of `NO_PROXY`, such as `example.com`, also names the hosts below it.
     ///
     /// # Errors
     ///

@@ -90,7 +90,6 @@ impl Readings {
         for &(c, lengths) in self.places.get(at).into_iter().flatten() {
             match c {
                 'b' | 'f' | 'n' | 'r' | 't' => escaped.found.push(('\n', lengths)),
-                'u' | 'U' | 'x' | '0'..='7' => {}
                 _ if c.is_ascii_punctuation() => escaped.found.push((c, lengths)),
                 _ => {}
             }

@@ -135,7 +135,6 @@ impl Download {
                     continue;
                 }
                 Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     self.budget.record_read(0, 0, waited);
                     self.end_transfer(false, self.no_response(describe_io_error(error)))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::charged::Charged;
 use crate::generation::{Failure, GenerationId};
+use crate::message::{count, hint, last_status_clause, prefixed, refusal, shown};
 
 /// The result type of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +20,8 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 ///
 /// `Display` prints the error's own message, and [`source`](StdError::source) returns its cause. `Debug` prints the
 /// message and all causes, one per line, because a `main` that returns a `Result` prints `Debug`.
+///
+/// A source that is an error of this library is boxed: `downcast_ref` finds it as a `Box<kling::Error>`.
 ///
 /// No error contains the API key, or the query of a file's URL, which may hold a signature.
 ///
@@ -374,39 +377,6 @@ fn list_causes(error: &Error, asset: Option<&Path>) -> String {
     text
 }
 
-fn refusal(
-    request: &str,
-    status: u16,
-    message: &str,
-    request_id: Option<&str>,
-    retry_after: Option<Duration>,
-) -> String {
-    let mut text = format!("the service refused {request} with status {status}{}", prefixed(message));
-    if let Some(id) = request_id {
-        text += &format!(" (request id {id})");
-    }
-    match (status, retry_after) {
-        (_, Some(delay)) => text += &format!("; try again after {} s", delay.as_secs()),
-        (401, _) => text += "; check the API key in AIML_API_KEY",
-        (402 | 403, _) => text += "; check the account's credit and the API key's permissions",
-        (429, _) => text += "; try again later",
-        _ => {}
-    }
-    text
-}
-
-/// Returns the text after a colon, or nothing if it is empty.
-fn prefixed(text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!(": {text}") }
-}
-
-fn last_status_clause(last_status: Option<&str>) -> String {
-    match last_status {
-        Some(status) => format!(", last status \"{status}\"; it may still finish"),
-        None => ", and no poll returned a status".to_owned(),
-    }
-}
-
 /// Lists the errors with their causes: an error has only one source, and these are several.
 fn list_failures(failed: &[(PathBuf, Error)]) -> String {
     let mut text = format!("{} could not be made:", count(failed.len(), "asset"));
@@ -427,23 +397,4 @@ fn list_failures(failed: &[(PathBuf, Error)]) -> String {
         text += &format!("\n{prefix}{error}{}", list_causes(error, Some(path)));
     }
     text
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Returns the path as text that is never empty.
-fn shown(path: &Path) -> String {
-    if path.as_os_str().is_empty() { "\"\" (an empty path)".to_owned() } else { path.display().to_string() }
-}
-
-/// Returns the advice for an error that its user can resolve.
-fn hint(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::PermissionDenied => "; give this user permission to read and write there",
-        io::ErrorKind::ReadOnlyFilesystem => "; make the file system writable",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some disk space",
-        _ => "",
-    }
 }

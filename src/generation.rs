@@ -280,6 +280,7 @@ mod tests {
         for text in ["", " a", "a\n", "a b", "a\u{0}"] {
             assert!(text.parse::<GenerationId>().is_err(), "{text:?}");
         }
+        assert!("x".repeat(1024).parse::<GenerationId>().is_ok());
         assert!("x".repeat(1025).parse::<GenerationId>().is_err());
         let id: GenerationId = serde_json::from_str("\"a:b/c\"").unwrap();
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"a:b/c\"");

@@ -1,8 +1,7 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
 use std::env;
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
 use std::time::Duration;
 
 use ureq::http::Version;
@@ -11,18 +10,18 @@ use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
+use crate::no_proxy;
 use crate::redact::Redactor;
+use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
+use crate::timed_reader::TimedReader;
 use crate::timeouts::Timeouts;
 use crate::url::Url;
 use crate::worker::{Stopped, Workers};
 
 type HttpResponse = ureq::http::Response<Body>;
-
-/// A thousand times the length of any documented response.
-const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The buffers of a connection, in bytes. Each create request has a new connection, and zeroes both. The first holds the
 /// longest response head that ureq accepts, the second the longest request head.
@@ -34,18 +33,6 @@ const MAX_REDIRECTS: usize = 5;
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// The response to one API request.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    /// The `x-inference-id`: for a create request, the id of its generation.
-    pub(crate) inference_id: Option<String>,
-    pub(crate) body: Vec<u8>,
-    /// Why the body is incomplete, if it is.
-    pub(crate) body_error: Option<BoxError>,
-}
 
 /// Why a request got no response.
 #[derive(Debug)]
@@ -62,14 +49,14 @@ pub(crate) enum SendError {
     MaybeSent(BoxError),
 }
 
-/// The HTTP agents: pooled connections for polls, a new connection for each create request, and connections without the
-/// API key for files.
+/// The HTTP agent, and what is sent with its requests. Only API requests carry the key.
 #[derive(Clone)]
 pub(crate) struct Http {
-    polls: Agent,
-    creates: Agent,
-    files: Agent,
-    proxy: Result<Option<Proxy>, InvalidProxy>,
+    /// One for all requests, since each agent reads the root certificates for itself.
+    agent: Agent,
+    proxy: Result<Option<EnvProxy>, InvalidProxy>,
+    /// The variable whose proxy API requests use.
+    api_proxy: Option<&'static str>,
     api_is_loopback: bool,
     authorization: HeaderValue,
     pub(crate) redactor: Redactor,
@@ -89,45 +76,50 @@ pub(crate) struct Settings<'a> {
     pub(crate) retry_delay: Duration,
 }
 
+/// A proxy, the environment variable that names it, and the hosts that `NO_PROXY` excludes from it.
+#[derive(Clone)]
+struct EnvProxy {
+    proxy: Proxy,
+    variable: &'static str,
+    no_proxy: String,
+}
+
 /// An environment variable whose proxy cannot be used, and the reason.
 pub(crate) type InvalidProxy = (&'static str, &'static str);
 
 impl Http {
-    /// Creates the agents. Fails if the proxy configured in the environment cannot be used.
+    /// Creates the agent. Fails if the proxy configured in the environment cannot be used.
     pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
         let proxy = proxy_from_env();
-        let api_proxy = unless_loopback(&proxy, api)?;
+        let api_proxy = proxy_for(&proxy, api)?;
+        let (api_proxy, variable) = api_proxy.map(|found| (found.proxy.clone(), found.variable)).unzip();
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
         authorization.set_sensitive(true);
         // No limit for the name lookup, nor for all phases together: ureq would start a thread for each lookup, and
         // panic if no thread can be started. The workers bound both. These limits end a request that nobody waits for
         // any more.
-        let agent = |proxy: Option<Proxy>, idle: usize, limit: Duration| -> Agent {
-            let config = Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .max_idle_connections(idle)
-                .user_agent(user_agent)
-                .input_buffer_size(INPUT_BUFFER)
-                .output_buffer_size(OUTPUT_BUFFER)
-                .proxy(proxy)
-                .timeout_connect(Some(timeouts.connect))
-                .timeout_send_request(Some(limit))
-                .timeout_send_body(Some(limit))
-                .timeout_recv_response(Some(limit))
-                .timeout_recv_body(Some(limit));
-            #[cfg(any(feature = "rustls", feature = "native-tls"))]
-            let config = config.tls_config(tls());
-            config.build().into()
-        };
+        let limit = timeouts.create.max(timeouts.poll).max(timeouts.stall);
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_idle_connections(4)
+            .user_agent(user_agent)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .proxy(api_proxy)
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_send_request(Some(limit))
+            .timeout_send_body(Some(limit))
+            .timeout_recv_response(Some(limit))
+            .timeout_recv_body(Some(limit));
+        #[cfg(any(feature = "rustls", feature = "native-tls"))]
+        let config = config.tls_config(tls());
         Ok(Http {
-            polls: agent(api_proxy.clone(), 4, timeouts.poll),
-            // A pooled connection that died in the meantime would make the outcome unknown for no reason.
-            creates: agent(api_proxy, 0, timeouts.create),
-            files: agent(None, 4, timeouts.stall),
+            agent: config.build().into(),
             proxy,
+            api_proxy: variable,
             api_is_loopback: api.is_loopback(),
             authorization,
             redactor: Redactor::new(key),
@@ -141,15 +133,19 @@ impl Http {
     pub(crate) fn post(&self, url: &str, client_request_id: &str, body: &[u8]) -> Result<Response, SendError> {
         let sending = Sending::default();
         let request = self
-            .creates
+            .agent
             .post(url)
             .header(AUTHORIZATION, &self.authorization)
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string())
-            .header("x-client-request-id", client_request_id);
+            .header("x-client-request-id", client_request_id)
+            .config()
+            // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
+            .max_idle_age(Duration::ZERO)
+            .build();
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
-        match exchange(&self.workers, self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        match self.exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -158,9 +154,9 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        let (polls, url, authorization) = (self.polls.clone(), url.to_owned(), self.authorization.clone());
-        exchange(&self.workers, timeout.unwrap_or(self.timeouts.poll), move || {
-            polls
+        let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
+        self.exchange(timeout.unwrap_or(self.timeouts.poll), move || {
+            agent
                 .get(url)
                 .header(AUTHORIZATION, authorization)
                 .header(ACCEPT_ENCODING, IDENTITY)
@@ -168,6 +164,29 @@ impl Http {
                 .header(CACHE_CONTROL, NO_CACHE)
                 .call()
         })
+    }
+
+    /// Sends an API request and reads its response, as far as it arrives within the limit.
+    fn exchange(
+        &self,
+        limit: Duration,
+        send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
+    ) -> Result<Response, TransportError> {
+        let received = Received::default();
+        let result = self.workers.run(limit, {
+            let received = received.clone();
+            move || send().map(|response| read_response(response, &received))
+        });
+        match (result, received.take()) {
+            (Ok(_), Some(response)) => Ok(response),
+            (Err(stopped), Some(mut response)) => {
+                response.body_error.get_or_insert_with(|| stopped.to_string().into());
+                Ok(response)
+            }
+            (Ok(Err(error)), None) => Err(transport_error(error).through(self.api_proxy)),
+            (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
+            (Err(stopped), None) => Err(TransportError::from(stopped).through(self.api_proxy)),
+        }
     }
 
     /// Requests a file from its byte `from` on, without the key, and follows redirects.
@@ -183,7 +202,7 @@ impl Http {
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }
-                _ => return Ok(read_file_response(response)),
+                _ => return Ok(self.read_file_response(response)),
             }
         }
         Err(permanent(format!("too many redirects (limit {MAX_REDIRECTS})")))
@@ -193,9 +212,10 @@ impl Http {
         if url.may_be_loopback() && !self.api_is_loopback {
             return Err(permanent("a remote service must not point to loopback".to_owned()));
         }
-        let proxy = unless_loopback(&self.proxy, url);
+        let proxy = proxy_for(&self.proxy, url);
         let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let mut request = self.files.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
+        let variable = proxy.map(|found| found.variable);
+        let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(validator) = validators.if_range() {
@@ -204,74 +224,52 @@ impl Http {
         }
         let request = request
             .config()
-            .proxy(proxy)
+            .proxy(proxy.map(|found| found.proxy.clone()))
             .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
-        self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call())?.map_err(transport_error)
+        let response = self.workers.run(self.timeouts.connect + self.timeouts.stall, move || request.call());
+        let response = response.map_err(TransportError::from).and_then(|called| called.map_err(transport_error));
+        response.map_err(|error| error.through(variable))
     }
-}
 
-/// Sends an API request and reads its response, as far as it arrives within the limit.
-fn exchange(
-    workers: &Workers,
-    limit: Duration,
-    send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
-) -> Result<Response, TransportError> {
-    let received = Arc::new(Mutex::new(None));
-    let result = workers.run(limit, {
-        let received = Arc::clone(&received);
-        move || send().map(|response| read_response(response, &received))
-    });
-    match (result, lock(&received).take()) {
-        (Ok(_), Some(response)) => Ok(response),
-        (Err(stopped), Some(mut response)) => {
-            response.body_error.get_or_insert_with(|| stopped.to_string().into());
-            Ok(response)
+    fn read_file_response(&self, response: HttpResponse) -> FileResponse {
+        let (head, body) = response.into_parts();
+        let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
+        // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
+        let codings = codings.filter(|_| head.version != Version::HTTP_10);
+        let framing = Framing::new(body.content_length(), header("content-length"), codings);
+        let body = body.into_reader();
+        FileResponse {
+            status: head.status.as_u16(),
+            retry_after: retry_after(&head.headers),
+            framing,
+            range: header("content-range").and_then(ContentRange::parse),
+            validators: Validators::new(header("etag"), header("last-modified"), header("date")),
+            body: match framing {
+                // Between chunks, and after the last one, bytes may arrive for ever that no reader sees.
+                Framing::Chunked => Box::new(TimedReader::new(body, &self.workers, self.timeouts.stall)),
+                Framing::Length(_) | Framing::UntilClose => Box::new(body),
+            },
         }
-        (Ok(Err(error)), None) => Err(transport_error(error)),
-        (Ok(Ok(())), None) => Err(permanent("the response was lost".to_owned())),
-        (Err(stopped), None) => Err(stopped.into()),
     }
 }
 
 /// Reads a response into `received`, which holds at any time what has arrived so far.
-fn read_response(mut response: HttpResponse, received: &Mutex<Option<Response>>) {
-    *lock(received) = Some(Response {
+fn read_response(mut response: HttpResponse, received: &Received) {
+    received.start(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(response.headers()),
         inference_id: response.headers().get("x-inference-id").and_then(|id| Some(id.to_str().ok()?.to_owned())),
         body: Vec::new(),
         body_error: None,
     });
-    let mut reader = response.body_mut().as_reader();
-    // A status has some hundred bytes.
-    let mut buffer = [0; 512];
-    loop {
-        let read = reader.read(&mut buffer);
-        let mut received = lock(received);
-        let Some(response) = &mut *received else { return };
-        match read {
-            Ok(0) => {}
-            Ok(n) if response.body.len() + n <= MAX_RESPONSE_BYTES => {
-                response.body.extend_from_slice(&buffer[..n]);
-                continue;
-            }
-            Ok(_) => response.body_error = Some("the response is longer than 1 MiB".into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => response.body_error = Some(describe_io_error(error)),
-        }
-        return;
-    }
-}
-
-/// Locks, also after a panic in the HTTP library: what has arrived is still good.
-fn lock(received: &Mutex<Option<Response>>) -> MutexGuard<'_, Option<Response>> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
+    received.read_body(response.body_mut().as_reader(), describe_io_error);
 }
 
 /// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.
-fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
+fn proxy_from_env() -> Result<Option<EnvProxy>, InvalidProxy> {
     for variable in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
         let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else { continue };
         let proxy = value.to_str().and_then(parse_proxy).ok_or((variable, INVALID_PROXY))?;
@@ -280,8 +278,10 @@ fn proxy_from_env() -> Result<Option<Proxy>, InvalidProxy> {
             // Without its SOCKS support, ureq ignores such a proxy and connects directly.
             return Err((variable, "a SOCKS proxy needs the feature socks-proxy of kling"));
         }
-        // ureq applies `NO_PROXY` to this proxy.
-        return Ok(Proxy::try_from_env());
+        // ureq would read `NO_PROXY` otherwise than other programs: `a.test, b.test` would not name `b.test`.
+        let no_proxy =
+            ["NO_PROXY", "no_proxy"].iter().find_map(|name| env::var(name).ok().filter(|list| !list.is_empty()));
+        return Ok(Some(EnvProxy { proxy, variable, no_proxy: no_proxy.unwrap_or_default() }));
     }
     Ok(None)
 }
@@ -309,25 +309,16 @@ fn tls() -> ureq::tls::TlsConfig {
     config.root_certs(if own_roots { RootCerts::PlatformVerifier } else { RootCerts::WebPki }).build()
 }
 
-/// Returns the proxy, or `None` for loopback URLs, which a proxy would resolve to its own machine.
-fn unless_loopback(proxy: &Result<Option<Proxy>, InvalidProxy>, url: &Url) -> Result<Option<Proxy>, InvalidProxy> {
-    if url.is_loopback() { Ok(None) } else { proxy.clone() }
-}
-
-fn read_file_response(response: HttpResponse) -> FileResponse {
-    let (head, body) = response.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
-    // HTTP/1.0 has no chunks: ureq then reads until the connection ends.
-    let codings = codings.filter(|_| head.version != Version::HTTP_10);
-    FileResponse {
-        status: head.status.as_u16(),
-        retry_after: retry_after(&head.headers),
-        framing: Framing::new(body.content_length(), header("content-length"), codings),
-        range: header("content-range").and_then(ContentRange::parse),
-        validators: Validators::new(header("etag"), header("last-modified"), header("date")),
-        body: Box::new(body.into_reader()),
+/// Returns the proxy for a URL. There is none for loopback, which a proxy would resolve to its own machine.
+fn proxy_for<'a>(
+    proxy: &'a Result<Option<EnvProxy>, InvalidProxy>,
+    url: &Url,
+) -> Result<Option<&'a EnvProxy>, InvalidProxy> {
+    if url.is_loopback() {
+        return Ok(None);
     }
+    let proxy = proxy.as_ref().map_err(|invalid| *invalid)?.as_ref();
+    Ok(proxy.filter(|found| !no_proxy::names(&found.no_proxy, url.host(), url.port())))
 }
 
 /// Returns the delay in seconds. A date, and anything else, counts as absent.
@@ -338,6 +329,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn transport_error(error: ureq::Error) -> TransportError {
     let class = if is_tls_failure(&error) { RetryClass::Permanent } else { RetryClass::Transient };
     TransportError { class, cause: describe_error(error) }
+}
+
+impl TransportError {
+    /// Names the variable of the proxy that was used: the reader may have forgotten it, and would suspect the service.
+    fn through(self, proxy: Option<&str>) -> Self {
+        let Some(variable) = proxy else { return self };
+        let cause = format!("{}; the connection goes through the proxy in {variable}", self.cause).into();
+        TransportError { cause, ..self }
+    }
 }
 
 impl From<Stopped> for TransportError {
@@ -438,7 +438,28 @@ mod tests {
         for (error, text) in table {
             assert_eq!(describe_error(error).to_string(), text);
         }
-        let tls = ureq::Error::Tls("invalid configuration");
-        assert!(is_tls_failure(&tls) && !is_tls_failure(&ureq::Error::HostNotFound));
+    }
+
+    #[test]
+    fn peers_that_cannot_be_trusted_are_told_from_broken_connections() {
+        use io::ErrorKind::{ConnectionAborted, InvalidData, UnexpectedEof};
+        let io_error = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text));
+        let has_own_roots = cfg!(any(feature = "native-tls", feature = "platform-verifier"));
+        let table = [
+            // the error, whether it is permanent, whether the feature for another authority is named
+            (io_error(InvalidData, "invalid peer certificate: UnknownIssuer"), true, !has_own_roots),
+            (io_error(InvalidData, "invalid peer certificate: Expired"), true, false),
+            (io_error(InvalidData, "received corrupt message of type InvalidContentType"), true, false),
+            (io_error(InvalidData, "received fatal alert: InternalError"), false, false),
+            (io_error(ConnectionAborted, "received corrupt message, UnknownIssuer"), false, false),
+            (io_error(UnexpectedEof, "no close_notify"), false, false),
+            (ureq::Error::Tls("invalid configuration"), true, false),
+            (ureq::Error::HostNotFound, false, false),
+        ];
+        for (error, is_permanent, names_feature) in table {
+            let case = format!("{error:?}");
+            assert_eq!(is_tls_failure(&error), is_permanent, "{case}");
+            assert_eq!(describe_error(error).to_string().contains("platform-verifier"), names_feature, "{case}");
+        }
     }
 }

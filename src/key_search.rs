@@ -182,3 +182,15 @@ fn is_invisible(c: char) -> bool {
 pub(crate) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_leaves_out_what_depends_on_other_bytes() {
+        for (alignment, expected) in [(0, "////"), (1, "///"), (2, "///")] {
+            assert_eq!(base64(&[255; 3], alignment), expected, "{alignment}");
+        }
+    }
+}

@@ -124,7 +124,7 @@ impl Boxes {
             Err("it is empty".to_owned())
         } else if self.seen < 8 {
             Err(self.describe_start())
-        } else if is_within_box && !self.is_open_ended && !self.is_within_foreign_data() {
+        } else if is_within_box && !self.is_within_foreign_data() {
             Err(format!("it ends after {} bytes, within a box", self.seen))
         } else if !self.is_playable() {
             Err(format!("it ends after {} bytes, without an index (moov) or without media (mdat)", self.seen))
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn other_files_are_described() {
-        let table: [(&[u8], &str); 14] = [
+        let table: [(&[u8], &str); 15] = [
             (b"", "it is empty"),
             (b"<!doctype html>", "it is an HTML or XML page"),
             (b"\xef\xbb\xbf<?xml version='1.0'?>", "it is an HTML or XML page"),
@@ -225,6 +225,7 @@ mod tests {
             (b"not found", "it does not begin like an MP4 file"),
             (b"\0", "it does not begin like an MP4 file"),
             (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "it is compressed with gzip"),
+            (b"\0\0\0\x08ftyp", "it ends after 8 bytes, without an index (moov) or without media (mdat)"),
             (b"\0\0\0\x07ftyp", "its box at byte 0 is shorter than its header"),
             (b"\0\0\0\x08ftyp\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", "its box at byte 8 is shorter than its header"),
             (b"The free world", "it ends after 14 bytes, within a box"),

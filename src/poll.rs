@@ -17,7 +17,7 @@ use crate::retry::RetryClass;
 /// let patient = Poll { max_wait: Duration::from_secs(3600), ..Poll::default() };
 /// assert_eq!(patient.interval, Duration::from_secs(10));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Poll {
     /// The delay between a response and the next poll. Must not be zero. Defaults to 10 s, like the service's own
     /// sample code.

@@ -20,6 +20,8 @@ mod tests {
     fn random_numbers_do_not_repeat() {
         let numbers: std::collections::HashSet<u64> = (0..1000).map(|_| bits()).collect();
         assert_eq!(numbers.len(), 1000);
-        assert!((0..1000).map(|_| fraction()).all(|f| (0.0..1.0).contains(&f)));
+        let fractions: Vec<f64> = (0..1000).map(|_| fraction()).collect();
+        assert!(fractions.iter().all(|f| (0.0..1.0).contains(f)));
+        assert!(fractions.iter().any(|f| *f < 0.5) && fractions.iter().any(|f| *f > 0.5));
     }
 }

@@ -178,6 +178,8 @@ mod tests {
             ("the middle k-Abc+de.", "the middle [redacted]."),
             ("sk-Abc+xde/f&12", "sk-Abc+xde/f&12"),
             ("sk-Abc%2Bd%2", "[redacted]%2"),
+            ("hex 736b2d4162632b64", "hex [redacted]"),
+            ("hex 736b2d4162632b", "hex 736b2d4162632b"),
         ];
         for (text, shown) in table {
             assert_eq!(masked(text), shown);

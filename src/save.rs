@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use crate::random;
 ///
 /// The bytes are written to a temporary file in the same directory, checked to be a complete MP4 file, synced, and
 /// renamed to `path`. A file or symbolic link at `path` is replaced in one step. If anything fails, the temporary file
-/// is removed and `path` is left as it was.
+/// is removed and `path` is left as it was. Windows does not replace a file that another program has open, such as a
+/// player: then saving fails.
 ///
 /// Use this to show progress: wrap a [`Download`](crate::Download) in a reader that counts its bytes, and save that.
 /// [`Client::download`](crate::Client::download) does the same without a wrapper.
@@ -138,22 +140,23 @@ impl<'a> TempVideo<'a> {
     /// Moves the file to its target unless the target exists, and returns its length in bytes.
     pub(crate) fn persist_new(self) -> Result<u64> {
         let path = self.temp.target;
-        match fs::hard_link(&self.temp.path, path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(path)),
-            // The file system has no hard links. The process that creates the empty file owns the name, and may replace
-            // the file.
-            Err(_) => {
-                let claimed = OpenOptions::new().write(true).create_new(true).open(path);
-                claimed.map_err(Error::io("create", path))?;
-                return self.persist().inspect_err(|_| {
-                    // The empty file that claimed the name is not a video.
-                    let _ = fs::remove_file(path);
-                });
-            }
+        if fs::hard_link(&self.temp.path, path).is_err() {
+            // The name is taken, or the file system has no hard links.
+            return self.claim_and_persist();
         }
         sync_parent_dir(path);
         Ok(self.len)
+    }
+
+    /// Takes the name with an empty file, and replaces that. The process that creates it owns the name.
+    fn claim_and_persist(self) -> Result<u64> {
+        let path = self.temp.target;
+        let claimed = OpenOptions::new().write(true).create_new(true).open(path);
+        claimed.map_err(Error::io("create", path))?;
+        self.persist().inspect_err(|_| {
+            // The empty file that claimed the name is not a video.
+            let _ = fs::remove_file(path);
+        })
     }
 }
 
@@ -189,11 +192,20 @@ pub(crate) fn remove_leftovers(path: &Path) {
 
 /// Temporary files are named `.fox.mp4.0123456789abcdef.part`, so that leftovers can be matched to their target.
 fn temp_prefix(path: &Path) -> OsString {
+    let name = path.file_name().unwrap_or_default();
     let mut prefix = OsString::from(".");
-    prefix.push(path.file_name().unwrap_or_default());
+    if name.len() > MAX_NAME_BYTES {
+        prefix.push(format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(name)));
+    } else {
+        prefix.push(name);
+    }
     prefix.push(".");
     prefix
 }
+
+/// The longest name that a temporary file can have with what is added to it: file systems allow 255 bytes. A longer name
+/// is replaced by its hash.
+const MAX_NAME_BYTES: usize = 255 - "..0123456789abcdef.part".len();
 
 const TEMP_SUFFIX: &str = ".part";
 
@@ -275,6 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_have_the_longest_name_that_the_file_system_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        for length in [232, 233, 255] {
+            let name = "x".repeat(length);
+            let path = folder.path().join(&name);
+            save(VIDEO, &path).unwrap();
+            save_new(VIDEO, &path).unwrap_err();
+            let other = folder.path().join("y".repeat(length));
+            let (leftover, other) = (TempFile::create(&path).unwrap(), TempFile::create(&other).unwrap());
+            remove_leftovers(&path);
+            assert!(!leftover.path.exists() && other.path.exists(), "{length}");
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
     fn save_replaces_an_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
@@ -303,6 +332,26 @@ mod tests {
     }
 
     #[test]
+    fn without_hard_links_an_empty_file_claims_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        let video = || TempVideo::write(VIDEO, &path).unwrap();
+        assert_eq!(video().claim_and_persist().unwrap(), VIDEO.len() as u64);
+        let error = video().claim_and_persist().unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&path).unwrap(), VIDEO);
+        fs::remove_file(&path).unwrap();
+        let without_file = video();
+        fs::remove_file(&without_file.temp.path).unwrap();
+        if without_file.temp.path.exists() {
+            return; // Under wine, an open file that was removed stays visible. On Windows, it does not.
+        }
+        let error = without_file.persist_new().unwrap_err();
+        assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound), "{error:?}");
+        assert_eq!(names(folder.path()), [""; 0], "a name without a video is free again");
+    }
+
+    #[test]
     fn a_failing_reader_leaves_the_old_file_and_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("video.mp4");
@@ -311,6 +360,23 @@ mod tests {
         assert!(matches!(&error, Error::Io { path: at, .. } if *at == path), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["video.mp4"]);
+    }
+
+    #[test]
+    #[cfg(windows)]
+    fn a_video_that_is_open_in_a_player_is_left_as_it_is() {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("video.mp4");
+        fs::write(&path, "old").unwrap();
+        let player = OpenOptions::new().read(true).share_mode(FILE_SHARE_READ).open(&path).unwrap();
+        let error = save(VIDEO, &path).unwrap_err();
+        assert!(error.to_string().contains("close it in other programs"), "{error:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["video.mp4"]);
+        drop(player);
+        save(VIDEO, &path).unwrap();
     }
 
     #[test]
@@ -327,7 +393,14 @@ mod tests {
     fn remove_leftovers_removes_only_temporary_files_of_this_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.mp4");
-        let others = [".a.mp4.part", ".a.mp4.b.0123456789abcdef.part", ".b.mp4.0123456789abcdef.part", "a.mp4"];
+        let others = [
+            "a.mp4",
+            ".a.mp4.part",
+            ".a.mp4.0123456789abcde.part",
+            ".a.mp4.0123456789abcdeg.part",
+            ".a.mp4.b.0123456789abcdef.part",
+            ".b.mp4.0123456789abcdef.part",
+        ];
         for name in others.into_iter().chain([".a.mp4.0123456789abcdef.part", ".a.mp4.ffffffffffffffff.part"]) {
             fs::write(folder.path().join(name), "").unwrap();
         }
@@ -369,18 +442,21 @@ mod tests {
     #[test]
     fn an_unwritable_path_is_an_error_before_anything_is_read() {
         let folder = tempfile::tempdir().unwrap();
+        use io::ErrorKind::{InvalidFilename, IsADirectory, NotFound, Other};
         let unusable = [
-            folder.path().join("missing").join("video.mp4"),
-            folder.path().to_owned(),
-            folder.path().join("video.mp4/"),
-            folder.path().join("x".repeat(300)),
-            PathBuf::from("/"),
+            (folder.path().join("missing").join("video.mp4"), Some(NotFound)),
+            (folder.path().to_owned(), Some(IsADirectory)),
+            (folder.path().join("video.mp4/"), Some(IsADirectory)),
+            (folder.path().join("x".repeat(300)), cfg!(unix).then_some(InvalidFilename)),
+            (PathBuf::from("/"), Some(IsADirectory)),
             #[cfg(unix)]
-            PathBuf::from("/dev/null"),
+            (PathBuf::from("/dev/null"), Some(Other)),
         ];
-        for path in unusable {
+        for (path, kind) in unusable {
             let mut reader = Breaks(false);
-            assert!(matches!(save(&mut reader, &path), Err(Error::Io { .. })), "{}", path.display());
+            let error = save(&mut reader, &path).unwrap_err();
+            let Error::Io { source, .. } = &error else { panic!("{}: {error:?}", path.display()) };
+            assert!(kind.is_none_or(|kind| source.kind() == kind), "{}: {error:?}", path.display());
             assert!(!reader.0, "something was read for {}", path.display());
         }
         assert_eq!(names(folder.path()), [""; 0]);

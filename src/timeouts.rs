@@ -21,7 +21,7 @@ use std::time::Duration;
 /// assert_eq!(Timeouts::default().poll, Duration::from_secs(30));
 /// # Ok::<(), kling::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// Connecting, including the TLS handshake. Defaults to 10 s.
     pub connect: Duration,

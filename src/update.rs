@@ -39,7 +39,8 @@ pub enum Update {
 impl fmt::Display for Update {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Update::Sending { .. } => f.write_str("sending the create request"),
+            // A log of updates then holds all that is needed to look up a lost request.
+            Update::Sending { client_request_id } => write!(f, "sending the create request as {client_request_id}"),
             Update::Retrying(error) => write!(f, "retrying the create request: {error}"),
             Update::Created(id) => write!(f, "created generation {id}"),
             Update::Status(status) => status.fmt(f),

@@ -22,6 +22,10 @@ type Invalid = &'static str;
 const NOT_ABSOLUTE: Invalid = "must start with https://";
 const NOT_HTTPS: Invalid = "must use https (http is allowed only for loopback)";
 const INVALID_HOST: Invalid = "host or port is missing or invalid";
+const TOO_LONG: Invalid = "must be at most 15 KiB long";
+
+/// The longest URL, 30 times that of any documented one. It must fit into the buffer of a request head, with the headers.
+const MAX_BYTES: usize = 15 * 1024;
 
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
@@ -48,10 +52,23 @@ impl Url {
         if !is_https && !url.is_loopback() {
             return Err(NOT_HTTPS);
         }
+        if url.host.len() + url.target.len() > MAX_BYTES {
+            return Err(TOO_LONG);
+        }
         if is_https && !cfg!(any(feature = "rustls", feature = "native-tls")) {
             return Err("https needs the feature rustls or native-tls of kling");
         }
         Ok(url)
+    }
+
+    /// Returns the host: a lowercase name, an IPv4 address, or an IPv6 address in brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port, or the default port of the scheme.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
     }
 
     /// Returns scheme, host and port in their normalized form (RFC 3986, 6.2).
@@ -290,6 +307,9 @@ mod tests {
         for (text, reason) in table {
             assert_eq!(Url::parse(text).unwrap_err(), reason, "{text}");
         }
+        let long = |length| Url::parse(&format!("http://localhost/{}", "x".repeat(length)));
+        assert_eq!(long(15 * 1024).unwrap_err(), TOO_LONG);
+        assert!(long(15 * 1000).is_ok());
         let https = Url::parse("https://cdn.example/v.mp4?sig=s");
         assert_eq!(https.is_ok(), cfg!(any(feature = "rustls", feature = "native-tls")));
     }

@@ -230,3 +230,23 @@ impl fmt::Debug for Watch {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::{Emulator, Step};
+
+    #[test]
+    fn an_id_that_is_not_found_is_unknown_unless_its_generation_was_seen() {
+        for is_known in [false, true] {
+            let emulator = Emulator::script([Step::Http(404)]);
+            let mut watch = emulator.client().watch(&"a:b".parse().unwrap());
+            watch.is_known = is_known;
+            // Longer than a generation takes to appear.
+            watch.not_found_since = Instant::now().checked_sub(Duration::from_secs(61));
+            let Some(Update::Finished(Err(error))) = watch.step() else { panic!("it is polled again") };
+            assert_eq!(matches!(error, Error::UnknownGeneration { .. }), !is_known, "{error:?}");
+            assert_eq!(error.generation_id(), Some(&watch.id));
+        }
+    }
+}

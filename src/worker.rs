@@ -173,6 +173,20 @@ mod tests {
     }
 
     #[test]
+    fn a_few_threads_are_kept() {
+        let workers = Workers::default();
+        let all = std::sync::Barrier::new(MAX_IDLE + 2);
+        let all = Arc::new(all);
+        thread::scope(|scope| {
+            for _ in 0..MAX_IDLE + 2 {
+                let all = Arc::clone(&all);
+                scope.spawn(|| workers.run(LONG, move || drop(all.wait())).unwrap());
+            }
+        });
+        assert_eq!(workers.0.lock().unwrap().len(), MAX_IDLE);
+    }
+
+    #[test]
     fn idle_threads_end_with_the_pool() {
         struct Notify(mpsc::Sender<()>);
         impl Drop for Notify {

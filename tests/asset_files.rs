@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
-use kling::{Asset, Charged, Error, Result, Seconds, VideoRequest};
+use kling::{Asset, Charged, Error, Result, Seconds, VideoRequest, build_script};
 use support::assets::{assert_current, campfire, claim_from_service, events, generate, kept, only_failure};
 use support::{fox, names};
 
@@ -144,6 +144,24 @@ fn the_previous_video_is_kept_and_put_back_without_a_request() {
 }
 
 #[test]
+fn a_video_is_kept_under_the_id_of_its_own_generation() {
+    // Both videos have the same length.
+    let emulator = Emulator::start();
+    let (_folder, fox_asset) = campfire();
+    let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl"));
+    generate(&fox_asset, &emulator).unwrap();
+    generate(&owl_asset, &emulator).unwrap();
+    // A file of another length is not the video that was kept.
+    let kept_fox = kept(&fox_asset, &emulator, 0);
+    fs::write(&kept_fox, "somebody's work").unwrap();
+    generate(&fox_asset, &emulator).unwrap();
+    assert_current(&fox_asset);
+    assert_eq!(fs::read(&kept_fox).unwrap(), b"somebody's work");
+    assert!(kept(&fox_asset, &emulator, 1).is_file(), "the owl");
+    assert_eq!(emulator.creates().len(), 2);
+}
+
+#[test]
 fn a_video_that_was_kept_is_pointed_out_for_another_asset() {
     let emulator = Emulator::start();
     let (folder, asset) = campfire();
@@ -195,6 +213,8 @@ fn a_video_that_a_killed_run_has_placed_is_recorded() {
     assert!(fs::read(asset.path()).unwrap() == edited(&video));
     fs::write(asset.path(), &video).unwrap();
     assert!(matches!(asset.state().unwrap(), State::InProgress { .. }));
+    let stopped = build_script([asset.clone()]).unwrap_err().to_string();
+    assert!(stopped.contains("to resume 1 generation without paying again"), "{stopped}");
     generate(&asset, &emulator).unwrap();
     assert_eq!(events(&asset), ["requested", "created", "completed"]);
     assert_current(&asset);

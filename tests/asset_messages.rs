@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kling::asset::{State, ensure};
 use kling::emulator::{Emulator, Step};
@@ -12,9 +12,15 @@ use support::assets::{claim_from_service, kept};
 use support::{fox, only_id, printed};
 use tempfile::TempDir;
 
+/// Returns a path as `printed` has it.
+fn slashed(path: &Path) -> String {
+    let path = path.to_str().unwrap();
+    if cfg!(windows) { path.replace('\\', "/") } else { path.to_owned() }
+}
+
 /// Returns an error about files in this directory as it is printed.
 fn printed_in(folder: &TempDir, error: &Error) -> String {
-    printed(error).replace(folder.path().to_str().unwrap(), "assets")
+    printed(error).replace(&slashed(folder.path()), "assets")
 }
 
 /// Returns the error of a build with these assets.
@@ -31,15 +37,28 @@ fn failed(folder: &TempDir, asset: &Asset, emulator: &Emulator) -> String {
 
 const REFUSAL: &str = "generation costs money and is disabled unless KLING_GENERATE=1 is set";
 
+const REFUSAL_AND_HINT: &str =
+    "generation costs money and is disabled unless KLING_GENERATE=1 is set (`rehearse` makes test clips for free)";
+
 const FETCH_REFUSAL: &str = "a build fetches nothing unless KLING_GENERATE is set";
 
 /// Returns the command of the message. In tests, as in build scripts, Cargo sets the package's directory.
 fn command(value: &str) -> String {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let is_here = std::env::var_os("PWD").is_some_and(|here| here == package);
-    let manifest = package.join("Cargo.toml");
-    let manifest = if is_here { String::new() } else { format!(" --manifest-path {}", manifest.display()) };
-    format!("set AIML_API_KEY and run\n  KLING_GENERATE={value} cargo build -vv{manifest}")
+    let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
+    let features = if has_tls { "" } else { " --features kling/rustls" };
+    let manifest = format!("{}/Cargo.toml", package.display());
+    let manifest = match is_here {
+        true => String::new(),
+        false if cfg!(windows) => format!(" --manifest-path \"{}\"", manifest.replace('\\', "/")),
+        false => format!(" --manifest-path {manifest}"),
+    };
+    let cargo = match cfg!(windows) {
+        true => format!("cargo build -vv --config \"env.KLING_GENERATE='{value}'\""),
+        false => format!("KLING_GENERATE={value} cargo build -vv"),
+    };
+    format!("set AIML_API_KEY and run\n  {cargo}{features}{manifest}")
 }
 
 #[test]
@@ -53,7 +72,7 @@ fn a_build_stops_with_what_is_missing_or_changed() {
         format!(
             "assets/campfire.mp4 is not current: it has not been generated yet\n\
              assets/sea.mp4 is not current: it has not been generated yet\n\
-             {REFUSAL}; to pay for 2 generations, {command}"
+             {REFUSAL_AND_HINT}; to pay for 2 generations, {command}"
         )
     );
     let emulator = Emulator::start();
@@ -84,6 +103,30 @@ fn a_build_stops_with_what_is_missing_or_changed() {
 }
 
 #[test]
+fn the_price_of_the_last_generation_is_named() {
+    let emulator = Emulator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let [fox, owl, new] = ["fox", "owl", "new"].map(|name| {
+        let path = folder.path().join(format!("{name}.mp4"));
+        Asset::new(path, VideoRequest::new(name))
+    });
+    ensure([&fox, &owl], || Ok(emulator.client())).unwrap();
+    for (asset, at, credits) in [(&fox, 2_000_000_000, 70_000), (&owl, 1_000_000_000, 80_000)] {
+        claim_from_service(asset, &emulator);
+        let receipt = fs::read_to_string(asset.receipt_path()).unwrap();
+        let (before, rest) = receipt.split_once(r#""at":"#).unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        let after = after.replace("120000", &credits.to_string());
+        fs::write(asset.receipt_path(), format!("{before}\"at\":{at},{after}")).unwrap();
+    }
+    // Whatever their order.
+    for assets in [[fox.clone(), owl.clone(), new.clone()], [owl, fox, new]] {
+        let stopped = stopped(&folder, &assets);
+        assert!(stopped.contains("to pay for 1 generation (the last one cost 70000 credits)"), "{stopped}");
+    }
+}
+
+#[test]
 fn a_build_stops_with_what_cannot_be_sent() {
     let folder = tempfile::tempdir().unwrap();
     let asset = |name: &str, request: VideoRequest| Asset::new(folder.path().join(name), request);
@@ -111,7 +154,7 @@ fn a_build_stops_with_why_the_last_attempt_was_not_charged() {
             "assets/old.mp4 is not current: it has not been generated yet; the last attempt was not charged: the service \
              refused POST http://127.0.0.1:PORT/v2/generate/video/kling/generation with status 403: Refused by the script \
              (request id 5b0e8f5c-0000-4000-8000-000000000001); check the account's credit and the API key's permissions\n\
-             {REFUSAL}; to pay for 1 generation, {}",
+             {REFUSAL_AND_HINT}; to pay for 1 generation, {}",
             command("1")
         )
     );
@@ -133,12 +176,18 @@ fn a_build_stops_with_what_was_renamed_edited_or_lost() {
     );
     fs::rename(old.path(), new.path()).unwrap();
     assert_eq!(
-        stopped(&folder, &[new]),
+        stopped(&folder, std::slice::from_ref(&new)),
         "assets/new.mp4 is not current: its request was already generated, and assets/old.mp4.receipt.jsonl records it; \
          instead of paying again, rename that file to assets/new.mp4.receipt.jsonl"
     );
+    fs::rename(new.path(), old.path()).unwrap();
+    fs::rename(old.receipt_path(), new.receipt_path()).unwrap();
+    let stop = stopped(&folder, std::slice::from_ref(&new));
+    let hint = "its video is missing; if assets/old.mp4 is this video, rename it to assets/new.mp4; otherwise, restore it \
+                from version control, or fetch it again\n";
+    assert!(stop.contains(hint), "{stop}");
     // What was edited.
-    fs::rename(folder.path().join("new.mp4"), old.path()).unwrap();
+    fs::rename(new.receipt_path(), old.receipt_path()).unwrap();
     let edited = [fs::read(old.path()).unwrap(), b"\0\0\0\x0cfreeedit".to_vec()].concat();
     fs::write(old.path(), edited).unwrap();
     assert_eq!(

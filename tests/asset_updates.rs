@@ -118,6 +118,22 @@ fn a_request_that_was_announced_and_not_sent_is_not_looked_up() {
 }
 
 #[test]
+fn a_request_that_was_sent_is_not_taken_back() {
+    let emulator = Emulator::script(vec![Step::Generating; 9999]);
+    let (_folder, assets) = seas(2);
+    let mut updates = Ensure::new(&assets).updates(|| Ok(emulator.client())).unwrap();
+    let mut created = 0;
+    // The last request that was announced is the second one.
+    while created < 2 {
+        created += usize::from(matches!(updates.next(), Some((_, Update::Created(_)))));
+    }
+    drop(updates);
+    for asset in &assets {
+        assert_eq!(events(asset), ["requested", "created"]);
+    }
+}
+
+#[test]
 fn a_run_that_is_stopped_at_a_tick_is_resumed() {
     let emulator = Emulator::script(vec![Step::Http(503); 9999]);
     let (_folder, asset) = campfire();

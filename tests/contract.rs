@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::error::Error as _;
 use std::fs;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -183,7 +184,7 @@ fn a_key_in_a_response_is_masked() {
 }
 
 #[test]
-fn polls_share_a_connection_and_create_requests_have_their_own() {
+fn polls_share_a_connection_and_each_create_request_opens_one() {
     let emulator = Emulator::script(vec![Step::Generating; 1000]);
     let client = emulator.client();
     let id = client.create(&fox()).unwrap();
@@ -191,13 +192,13 @@ fn polls_share_a_connection_and_create_requests_have_their_own() {
     for _ in 0..1000 {
         client.status(&id).unwrap();
     }
-    assert_eq!(emulator.connections(), 2);
+    assert_eq!(emulator.connections(), 1);
     let _ = client.create(&fox()).unwrap();
     let _ = client.create(&fox()).unwrap();
-    assert_eq!(emulator.connections(), 4);
+    assert_eq!(emulator.connections(), 3);
     // Clones share the connection.
     client.clone().status(&id).unwrap();
-    assert_eq!(emulator.connections(), 4);
+    assert_eq!(emulator.connections(), 3);
 }
 
 #[test]
@@ -229,6 +230,8 @@ fn another_client_can_resume_a_generation() {
     let impatient = emulator.client_builder().poll(poll).build().unwrap();
     let error = impatient.generate(&fox()).unwrap_err();
     assert_eq!(error.generation_id(), Some(&only_id(&emulator)));
+    let source = error.source().and_then(|source| source.downcast_ref::<Box<Error>>());
+    assert!(matches!(source.map(Box::as_ref), Some(Error::DeadlineExceeded { .. })), "{error:?}");
 
     let stored = error.generation_id().unwrap().to_string();
     let id: GenerationId = stored.parse().unwrap();

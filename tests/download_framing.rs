@@ -26,6 +26,7 @@ use End::{NoResponse, NotAVideo, Saved, Status};
 
 const ETAG: &str = "ETag: \"a\"\r\n";
 const UNPROVEN: &str = "it ends after 12000 bytes, and nothing shows that this is its end";
+const MEDIA: &str = "it ends after 6000 bytes, without an index (moov) or without media (mdat)";
 
 /// Returns the response to a request, given the file and the head of the request.
 type Respond = Box<dyn Fn(&[u8], &str) -> Vec<u8> + Send + Sync>;
@@ -179,7 +180,7 @@ fn a_complete_file_needs_no_close() {
         let _ = stream.write_all(&response("200 OK", "", &file()));
         let _ = stream.read(&mut [0; 4096]);
     });
-    let emulator = Emulator::builder().status([]).client_timeout(millis(250)).start();
+    let emulator = Emulator::builder().status([]).client_timeout(millis(1000)).start();
     let client = emulator.client();
     let mut video = client.generate(&fox()).unwrap();
     (video.url, video.file_size) = (format!("http://127.0.0.1:{}/output.mp4", server.port), Some(12_000));
@@ -231,7 +232,7 @@ fn other_files_are_rejected_however_they_are_framed() {
         ("brotli", b"\x8b\x0f\x80\0\0\0\x20ftypisom\x03".to_vec(), "it does not begin like an MP4 file"),
         ("several ranges", b"--x\r\nContent-Type: video/mp4".to_vec(), "it does not begin like an MP4 file"),
         ("a cut box", file()[..11_999].to_vec(), "it ends after 11999 bytes, within a box"),
-        ("no media", boxes("ftyp moov"), "it ends after 6000 bytes, without an index (moov) or without media (mdat)"),
+        ("no media", boxes("ftyp moov"), MEDIA),
         (
             "a segment",
             boxes("styp moof mdat"),
@@ -253,7 +254,7 @@ fn other_files_are_rejected_however_they_are_framed() {
 fn odd_responses_are_read_as_rfc_9110_reads_them() {
     let partial = |headers: &'static str| move |file: &[u8], _: &str| framed("206 Partial Content", headers, file);
     let ok = |headers: &'static str| move |file: &[u8], _: &str| framed("200 OK", headers, file);
-    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "", b"");
+    let status = |line: &'static str| move |_: &[u8], _: &str| response(line, "Connection: close\r\n", b"");
     let first_part = |file: &[u8], head: &str| match range(head) {
         None => framed("206 Partial Content", &format!("{ETAG}Content-Range: bytes 0-999/12000\r\n"), &file[..1000]),
         Some(first) => part(file, first, ETAG),
@@ -293,10 +294,46 @@ fn odd_responses_are_read_as_rfc_9110_reads_them() {
         case("202", file(), None, status("202 Accepted"), Status(202)),
         case("204", file(), None, status("204 No Content"), Status(204)),
         case("205", file(), None, status("205 Reset Content"), Status(205)),
+        case(
+            "416 of nothing",
+            file(),
+            None,
+            |_, _| response("416 No", "Content-Range: bytes */0\r\n", b""),
+            Status(416),
+        ),
         case("304", file(), None, status("304 Not Modified"), Status(304)),
         case("300", file(), None, status("300 Multiple Choices"), Status(300)),
         case("302 without Location", file(), None, status("302 Found"), Status(302)),
     ]);
+}
+
+#[test]
+fn a_reader_reports_an_incomplete_file_by_itself() {
+    // Not left to `save`, which checks the bytes once more.
+    let too_long = |file: &[u8], _: &str| {
+        let range = "Content-Range: bytes 0-8999/9000\r\n";
+        [response("206 Partial Content", &format!("{range}Transfer-Encoding: chunked\r\n"), b"2ee0\r\n"), file.to_vec()]
+            .concat()
+    };
+    let cut = || file()[..11_999].to_vec();
+    let within_a_box = NotAVideo("it ends after 11999 bytes, within a box");
+    for Case { name, file, file_size, response, end } in [
+        case("a cut box", cut(), None, with_length, within_a_box),
+        case("a cut box in chunks", cut(), None, in_chunks, within_a_box),
+        case("no media", boxes("ftyp moov"), None, with_length, NotAVideo(MEDIA)),
+        case("no length", fragments(), None, until_close, NotAVideo(UNPROVEN)),
+        case("a high hint", file(), Some(12_001), until_close, NotAVideo("it ends after 12000 bytes")),
+        case("too long", file(), None, too_long, NotAVideo("it is longer than the announced 9000 bytes")),
+    ] {
+        let server = FileServer::start(move |_, head| response(&file, head));
+        let (_emulator, client, video) = server.video(file_size, 40);
+        let read = io::copy(&mut client.open(&video).unwrap(), &mut io::sink());
+        let error = read.unwrap_err().downcast::<Error>().unwrap();
+        match (cause(&error), end) {
+            (Error::NotAVideo { found, .. }, NotAVideo(expected)) => assert_eq!(found, expected, "{name}"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]

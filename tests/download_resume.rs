@@ -303,6 +303,20 @@ fn a_file_that_changed_is_downloaded_from_its_start() {
 }
 
 #[test]
+fn a_file_that_changes_before_each_response_is_given_up() {
+    let server = FileServer::start(|number, _| {
+        let headers = format!("ETag: \"{number}\"\r\nContent-Length: 12000\r\n");
+        response("200 OK", &headers, &file()[..CUT])
+    });
+    let (_emulator, client, video) = server.video(None, 60_000);
+    let directory = tempfile::tempdir().unwrap();
+    let error = client.download(&video, directory.path().join("fox.mp4")).unwrap_err();
+    assert_changed("the last time", &error);
+    assert_eq!(server.requests().len(), 10, "five downloads, each of which meets two files");
+    assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "a file is left");
+}
+
+#[test]
 fn a_reader_that_has_returned_bytes_of_another_file_fails_for_good() {
     let emulator = Emulator::builder().status([]).file([Truncate(9000), OtherFile]).start();
     let (client, video) = video(&emulator);

@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -91,6 +92,34 @@ fn a_server_that_sends_a_byte_and_hangs_up_is_given_up() {
     let error = read(&client, &video).unwrap_err();
     assert!(matches!(cause(&error), Error::NoResponse { .. }), "{error:?}");
     assert!(emulator.files().len() < 5000);
+}
+
+#[test]
+fn bytes_that_belong_to_no_file_do_not_hold_up_a_download() {
+    let head = response("200 OK", "Transfer-Encoding: chunked\r\n", b"");
+    let last_chunk = b"\r\n0\r\n".as_slice();
+    let table = [
+        ("a chunk extension", [&*head, b"2ee0;"].concat(), [b"\r\n".as_slice(), &file(), last_chunk, b"\r\n"].concat()),
+        ("a trailer", [&*head, b"2ee0\r\n", &file(), last_chunk, b"X: "].concat(), b"\r\n\r\n".to_vec()),
+    ];
+    for (fault, start, end) in table {
+        let connections = AtomicUsize::new(0);
+        let server = RawServer::start(move |mut stream| {
+            if connections.fetch_add(1, Ordering::SeqCst) > 0 {
+                return support::respond(&mut stream, &framed("200 OK", "", &file()));
+            }
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&start);
+            // It ends after 20 s, so that the test would fail instead of hanging.
+            (0..2000).take_while(|_| stream.write_all(b"x").is_ok()).for_each(|_| thread::sleep(millis(10)));
+            let _ = stream.write_all(&end);
+        });
+        let emulator = Emulator::builder().client_timeout(millis(250)).start();
+        let (client, mut video) = video(&emulator, 60_000);
+        video.url = format!("http://127.0.0.1:{}/output.mp4", server.port);
+        assert_eq!(read(&client, &video).unwrap(), 12_000, "{fault}");
+        assert!(server.connections() > 1, "{fault}");
+    }
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn a_proxy_variable_that_cannot_be_read_is_named_and_its_password_is_not_printed
             // On Windows, the names of variables ignore case.
             let variable = if cfg!(windows) { variable.to_uppercase() } else { variable };
             assert!(error.to_string().starts_with(&format!("invalid {variable}: ")), "{error}");
+            let is_socks = env::var(variable).unwrap().starts_with("socks");
+            assert_eq!(error.to_string().contains("needs the feature socks-proxy"), is_socks, "{error}");
             assert!(!format!("{error:?}").contains("canary"), "{error:?}");
         });
     }
@@ -114,9 +116,60 @@ fn create_requests_that_a_proxy_refuses_are_not_sent() {
         let client = Emulator::start().client_builder().base_url("https://kling.invalid").build().unwrap();
         let error = client.create(&fox()).unwrap_err();
         assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
-        assert!(format!("{error:?}").contains("403"), "{error:?}");
+        let printed = format!("{error:?}");
+        assert!(printed.contains("403; the connection goes through the proxy in HTTPS_PROXY"), "{error:?}");
     });
     proxy.assert_connections(3, "three attempts");
+}
+
+#[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn hosts_in_no_proxy_are_reached_without_a_proxy() {
+    for no_proxy in ["", "other.test", "other.test, kling.invalid"] {
+        in_child_process(&[("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)], &env::temp_dir(), || {
+            let client = Emulator::start().client_builder().base_url("https://api.kling.invalid").build().unwrap();
+            let error = format!("{:?}", client.create(&fox()).unwrap_err());
+            let is_used = !env::var("NO_PROXY").unwrap().contains("kling.invalid");
+            assert_eq!(error.contains("; the connection goes through the proxy in HTTPS_PROXY"), is_used, "{error}");
+        });
+    }
+}
+
+#[test]
+#[cfg(feature = "socks-proxy")]
+fn requests_go_through_a_socks_proxy() {
+    use std::io::Read;
+    use std::net::{IpAddr, TcpStream};
+
+    /// Accepts a connection to an IPv4 address (RFC 1928), and returns the address and the port.
+    fn accept(stream: &mut TcpStream) -> (IpAddr, u16) {
+        let (mut greeting, mut request) = ([0; 2], [0; 10]);
+        stream.read_exact(&mut greeting).unwrap();
+        stream.read_exact(&mut vec![0; greeting[1].into()]).unwrap();
+        stream.write_all(&[5, 0]).unwrap();
+        stream.read_exact(&mut request).unwrap();
+        let [5, 1, 0, 1, address @ .., high, low] = request else { panic!("{request:?}") };
+        stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+        (address.into(), u16::from_be_bytes([high, low]))
+    }
+
+    let (send, receive) = mpsc::channel();
+    let proxy = RawServer::start(move |mut stream| {
+        let address = accept(&mut stream);
+        let mut first = [0];
+        stream.read_exact(&mut first).unwrap();
+        send.send((address, first)).unwrap();
+    });
+    let address = format!("socks5://127.0.0.1:{}", proxy.port);
+    in_child_process(&[("ALL_PROXY", &address)], &env::temp_dir(), || {
+        // An address that is reserved for documentation: nobody has it.
+        let client = Emulator::start().client_builder().base_url("https://192.0.2.1").build().unwrap();
+        let error = client.create(&fox()).unwrap_err();
+        assert!(matches!(error, Error::NotSent { .. }), "{error:?}");
+    });
+    const TLS_HANDSHAKE: u8 = 22;
+    let expected = (([192, 0, 2, 1].into(), 443), [TLS_HANDSHAKE]);
+    assert_eq!(receive.iter().take(3).collect::<Vec<_>>(), vec![expected; 3], "three attempts");
 }
 
 #[test]

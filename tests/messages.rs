@@ -6,7 +6,7 @@ use std::io;
 
 use kling::emulator::{Emulator, Step};
 use kling::{AspectRatio, Charged, Client, Error, GenerationId, Poll, Seconds, Video};
-use support::{closed_address, fox, millis, printed};
+use support::{RawServer, closed_address, fox, millis, printed};
 
 const POST: &str = "POST http://127.0.0.1:PORT/v2/generate/video/kling/generation";
 const GET: &str = "GET http://127.0.0.1:PORT/v2/generate/video/kling/generation";
@@ -62,6 +62,15 @@ fn unknown_outcomes_name_the_id_to_look_up() {
     ] {
         assert_prints(&create_error(step), &format!("{unknown}\n  caused by: {POST}: {causes}"));
     }
+}
+
+#[test]
+fn a_response_that_is_not_http_is_described() {
+    let server = RawServer::responding(b"SSH-2.0-OpenSSH_9.2\r\n");
+    let base_url = format!("http://127.0.0.1:{}", server.port);
+    let client = Emulator::start().client_builder().base_url(base_url).build().unwrap();
+    let error = printed(&client.create(&fox()).unwrap_err());
+    assert!(error.contains(&format!("{POST}: no response\n  caused by: the response is not HTTP: ")), "{error}");
 }
 
 #[test]
@@ -195,7 +204,7 @@ fn failed_assets_are_counted_and_name_their_path_once() {
         source: Box::new(not_current(fox, "look fox-1 up again in some minutes")),
     };
     let unfinished = Error::Unfinished { id: "a:b".parse().unwrap(), source: Box::new(not_current(owl, "it is gone")) };
-    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::PermissionDenied.into() };
+    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::StorageFull.into() };
     assert_prints(
         &Error::AssetsNotMade {
             failed: vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)],
@@ -205,15 +214,19 @@ fn failed_assets_are_counted_and_name_their_path_once() {
          assets/owl.mp4: generation a:b exists, but its video was not received; resume it by this id instead of paying \
          again\n  \
          caused by: it is gone\n\
-         failed to write assets/sea.mp4; give this user permission to read and write there\n  \
-         caused by: permission denied",
+         failed to write assets/sea.mp4; free some disk space\n  \
+         caused by: no storage space",
     );
 }
 
 #[test]
 fn io_errors_say_how_to_resolve_them() {
+    let permission = match cfg!(windows) {
+        true => "; close it in other programs, or change its permissions",
+        false => "; give this user permission to read and write there",
+    };
     let table = [
-        (io::ErrorKind::PermissionDenied, "; give this user permission to read and write there"),
+        (io::ErrorKind::PermissionDenied, permission),
         (io::ErrorKind::ReadOnlyFilesystem, "; make the file system writable"),
         (io::ErrorKind::StorageFull, "; free some disk space"),
         (io::ErrorKind::QuotaExceeded, "; free some disk space"),

@@ -3,13 +3,14 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::time::Instant;
 
 use kling::Recovery::{Found, NotCharged, NotListed};
 use kling::emulator::Emulator;
 use kling::emulator::Step::{self, Close, Html, Http, Queued, Reset, Truncate};
 use kling::{Client, Error, Recovery, Result};
 use serde_json::{Value, json};
-use support::{RawServer, cause, fox, only_id, respond};
+use support::{RawServer, cause, fox, millis, only_id, respond};
 
 #[test]
 fn create_requests_whose_response_was_lost_are_found_in_the_logs() {
@@ -139,6 +140,17 @@ fn pages_may_be_shorter_than_requested() {
         (53, page(vec![entry("fox-1", "succeeded", Some("a:b"))], false)),
     ];
     assert_eq!(recovered(pages).unwrap(), found("a:b"));
+}
+
+#[test]
+fn the_pages_are_read_at_the_rate_that_the_service_allows() {
+    // 200 requests a minute.
+    let pages = vec![(0, page(vec![entry("fox-2", "failed", None)], true)), (1, page(vec![], false))];
+    let (server, _) = client_of(pages);
+    let client = Client::builder("a-key").base_url(format!("http://127.0.0.1:{}", server.port)).build().unwrap();
+    let started = Instant::now();
+    assert_eq!(client.recover("fox-1").unwrap(), NotListed);
+    assert!(started.elapsed() >= millis(300));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The examples that are tools: the emulator with scripts, and the list of assets.
+//! The examples whose output is promised: the emulator with scripts, the list of assets, and those in the README.
 
 mod support;
 
@@ -85,6 +85,41 @@ fn a_step_that_does_not_exist_is_explained() {
     assert!(help.contains("cut:BYTES") && help.contains("--status queued,503,failed:moderated"), "{help}");
 }
 
+#[test]
+fn the_readme_shows_what_text_to_video_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = example("text_to_video");
+    command.arg("A raccoon runs through a forest").current_dir(folder.path());
+    for key in ["AIML_API_KEY", "AIMLAPI_API_KEY"] {
+        command.env_remove(key);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Times and ids differ from run to run.
+    let without_numbers = |line: &str| {
+        let words = line.split_whitespace().filter(|word| word.parse::<f32>().is_err() && !word.contains("-to-video"));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let printed: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(without_numbers).collect();
+    let readme = include_str!("../README.md");
+    let shown = readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(shown.lines().map(without_numbers).collect::<Vec<_>>(), printed);
+}
+
+#[test]
+fn the_request_for_another_model_is_printed_without_a_key() {
+    let mut command = example("image_to_video");
+    command.args(["The fox turns its head", "--image", "https://example.com/fox.jpg"]);
+    for key in ["AIML_API_KEY", "AIMLAPI_API_KEY"] {
+        command.env_remove(key);
+    }
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let (_, request) = output.split_once('\n').unwrap();
+    let request: serde_json::Value = serde_json::from_str(request).unwrap();
+    assert_eq!(request["model"], "klingai/v2.5-turbo/pro/image-to-video");
+    assert_eq!(request["image_url"], "https://example.com/fox.jpg");
+}
+
 fn list(folder: &Path) -> (Output, String) {
     let output = example("assets").arg(folder).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace(folder.to_str().unwrap(), "assets");
@@ -111,7 +146,7 @@ fn assets_are_listed_with_their_cost() {
     generate(&cat, &refusing).unwrap_err();
     let (output, text) = list(folder.path());
     assert!(!output.status.success(), "{text}");
-    assert!(text.contains("paid for, and its video is not here: ") && text.contains(" missing\n"), "{text}");
+    assert!(text.contains("paid for, but its video is missing: ") && text.contains(" missing\n"), "{text}");
     assert!(text.contains("1 of 3 assets are current: "), "{text}");
     let missing: PathBuf = folder.path().join("nowhere");
     assert!(!list(&missing).0.status.success());

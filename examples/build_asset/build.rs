@@ -1,4 +1,4 @@
-//! Checks that the campfire is current. `KLING_GENERATE=1` permits to generate it; no other build costs anything.
+//! Checks that the video is current. With `KLING_GENERATE=1`, generates it if it is not, which is charged.
 
 use kling::{Asset, Seconds, VideoRequest};
 

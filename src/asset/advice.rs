@@ -1,14 +1,14 @@
-//! Why an asset is not current, in words for a person, and the cheapest way to make it current.
+//! The reason why an asset is not current, in words for a person, and the cheapest remedy.
 //!
 //! Everything that suggests giving up a receipt, and so paying again, is in this file.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Stage};
 use super::event::request_json;
 use super::journal::Journal;
 use super::kept;
+use super::nearby::find_video;
 use super::state::{Asset, Finding, State};
 use crate::builder::SERVICE;
 use crate::error::Error;
@@ -19,12 +19,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How far the service's logs go back.
 const LOGS_REACH: Duration = DAY.saturating_mul(7);
 
-/// How long a create request may be missing from the logs although it was accepted: a video is listed once it has
-/// finished. The service's sample code waits for 1,000 s; a queue may take longer.
+/// The age from which the logs should list an accepted create request. They list it once its video has finished. The
+/// service's sample code waits 1,000 s for that; a queue may make it longer.
 const LISTED_AFTER: Duration = Duration::from_secs(3600);
 
-/// The age from which a generation that is not found counts as deleted by the service. Before, the cause may be a
-/// fault that passes: the logs would still list the generation.
+/// The age from which a generation that is not found counts as deleted by the service. The logs still list a younger one,
+/// so a transient fault is more likely.
 const GONE_AFTER: Duration = LOGS_REACH;
 
 /// An asset, and everything that its advice depends on.
@@ -66,7 +66,7 @@ impl<'a> Advice<'a> {
     pub(super) fn remedy(&self, state: &State) -> Remedy {
         match state {
             State::Missing | State::Stale { .. } => Remedy::Generate,
-            // A generation that ended is polled again, too: that costs nothing, and a new one does.
+            // A generation that ended is polled again as well, because a poll is free.
             State::InProgress { .. } | State::Ended { .. } => Remedy::Resume,
             State::Unknown { client_request_id: Some(_) } if !self.is_beyond_logs() => Remedy::Resume,
             _ => Remedy::Person,
@@ -88,13 +88,13 @@ impl<'a> Advice<'a> {
                 let lines: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
                 format!("its request has changed{}{}", lines.concat(), self.last_failure())
             }
-            State::InProgress { id } => self.in_progress(id),
+            State::InProgress { id } => format!("generation {id} was already paid for, but {}", self.why_not_here()),
             State::Ended { id, reason } => self.ended(id, reason),
             State::Unknown { client_request_id: Some(_) } if self.is_beyond_logs() => self.beyond_logs(),
             State::Unknown { client_request_id: Some(_) } => {
                 format!("{}; looking it up costs nothing", self.perhaps_accepted())
             }
-            // Events are synced before the step that they announce: a line that was not written was not acted on.
+            // An event is synced before the step that it announces, so a step whose line was cut off was not taken.
             State::Unknown { client_request_id: None } => {
                 "the last line of its receipt is incomplete; restore the receipt from version control, or remove that \
                  line if it was cut off by a crash"
@@ -113,13 +113,14 @@ impl<'a> Advice<'a> {
         }
     }
 
-    fn in_progress(&self, id: &GenerationId) -> String {
-        let has_file_size = |len| self.attempt.is_some_and(|attempt| attempt.has_file_size(len));
-        let kept = self.attempt.and_then(|attempt| kept::find(self.asset.path(), attempt));
-        let kept = kept.map(|kept| format!("its video was kept as {}, and can be put back at no cost", kept.display()));
+    /// Returns why the video of a generation that is paid for is not at its path.
+    fn why_not_here(&self) -> String {
+        let path = self.asset.path();
+        if let Some(kept) = self.attempt.and_then(|attempt| kept::find(path, attempt)) {
+            return format!("its video was kept as {}, and can be put back at no cost", kept.display());
+        }
         let problem = match self.file_len {
-            _ if kept.is_some() => kept.as_deref().unwrap_or_default(),
-            Some(len) if has_file_size(len) => {
+            Some(len) if self.attempt.is_some_and(|attempt| attempt.has_file_size(len)) => {
                 "the file may be the video of another request, which has the same length"
             }
             Some(_) if self.was_completed() => {
@@ -128,12 +129,19 @@ impl<'a> Advice<'a> {
             }
             Some(_) => "its video has not been received, and the file is another one",
             None if self.was_completed() => {
+                if let Some(other) = self.attempt.and_then(|attempt| find_video(self.asset, attempt)) {
+                    let (other, path) = (other.display(), path.display());
+                    return format!(
+                        "its video is missing; if {other} is this video, rename it to {path}; otherwise, restore it from \
+                         version control, or fetch it again"
+                    );
+                }
                 "its video is missing; restore it from version control (whoever generated it may not have committed it), \
                  or fetch it again"
             }
             None => "its video has not been received",
         };
-        format!("generation {id} was already paid for, but {problem}")
+        problem.to_owned()
     }
 
     /// Returns what to do about a generation that ended without a video, and may have been charged.
@@ -263,7 +271,7 @@ impl<'a> Advice<'a> {
         })
     }
 
-    /// Returns how to keep a file that has the length of the video, but also that of another request's.
+    /// Returns how to keep a file whose length is that of this video, and that of a video for another request.
     fn same_length_hint(&self) -> Option<String> {
         let len = self.file_len?;
         let attempt = self.attempt.filter(|attempt| attempt.has_file_size(len))?;
@@ -291,19 +299,7 @@ impl<'a> Advice<'a> {
 
 /// Returns the message of an error and those of its causes on one line.
 fn causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut previous = text.clone();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
-        // Some errors print the message of their own cause.
-        if message != previous {
-            text += &format!(": {message}");
-        }
-        previous = message;
-        source = cause.source();
-    }
-    text
+    format!("{error:?}").replace("\n  caused by: ", ": ")
 }
 
 #[cfg(test)]

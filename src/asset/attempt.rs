@@ -19,13 +19,13 @@ pub(super) struct Attempt {
     pub(super) client_request_id: String,
     server: Option<String>,
     requested_at: u64,
-    was_refused: bool,
+    /// Why the create request was refused.
+    refused: Option<String>,
     id: Option<GenerationId>,
-    has_failed: bool,
+    /// Why the generation failed, without a charge.
+    failed: Option<String>,
     ended: Option<String>,
-    /// Why it was refused or has failed, without a charge.
-    closed_reason: Option<String>,
-    /// The length of the file. A file that was downloaded again may have another one.
+    /// The lengths of the files that were received. A second download may have another length.
     file_sizes: Vec<u64>,
     /// An unknown cost has no amounts.
     cost: Usage,
@@ -42,7 +42,7 @@ pub(super) enum Stage<'a> {
     Created(&'a GenerationId),
     /// The generation ended without a video, for this reason, and may have been charged.
     Ended(&'a GenerationId, &'a str),
-    /// The file was complete once.
+    /// The complete file was at its path.
     Completed(&'a GenerationId),
 }
 
@@ -53,11 +53,10 @@ impl Attempt {
             client_request_id,
             server,
             requested_at,
-            was_refused: false,
+            refused: None,
             id: None,
-            has_failed: false,
+            failed: None,
             ended: None,
-            closed_reason: None,
             file_sizes: Vec::new(),
             cost: Usage::default(),
             is_open: true,
@@ -68,11 +67,11 @@ impl Attempt {
     /// charge counts.
     pub(super) fn stage(&self) -> Stage<'_> {
         match (&self.id, &self.ended) {
-            (None, _) if self.was_refused => Stage::Closed,
+            (None, _) if self.refused.is_some() => Stage::Closed,
             (None, _) => Stage::Requested,
             (Some(id), _) if !self.file_sizes.is_empty() => Stage::Completed(id),
             (Some(id), Some(reason)) => Stage::Ended(id, reason),
-            (Some(_), None) if self.has_failed => Stage::Closed,
+            (Some(_), None) if self.failed.is_some() => Stage::Closed,
             (Some(id), None) => Stage::Created(id),
         }
     }
@@ -115,7 +114,8 @@ impl Attempt {
 
     /// Returns why it was refused or has failed, if nothing was charged.
     pub(super) fn closed_reason(&self) -> Option<&str> {
-        self.closed_reason.as_deref().filter(|_| self.stage() == Stage::Closed)
+        let reason = if self.id.is_some() { &self.failed } else { &self.refused };
+        reason.as_deref().filter(|_| self.stage() == Stage::Closed)
     }
 
     /// Returns how long ago the request was sent.
@@ -147,10 +147,7 @@ impl Attempt {
     pub(super) fn apply(&mut self, event: Event) -> Option<()> {
         match event {
             Event::Requested { .. } => return None,
-            Event::Refused(Reason { reason, .. }) => {
-                self.was_refused = true;
-                self.closed_reason = Some(reason);
-            }
+            Event::Refused(Reason { reason, .. }) => self.refused = Some(reason),
             Event::Created { id, .. } => {
                 if *self.id.get_or_insert_with(|| id.clone()) != id {
                     return None;
@@ -158,10 +155,7 @@ impl Attempt {
                 return Some(());
             }
             _ if self.id.is_none() => return None,
-            Event::Failed(Reason { reason, .. }) => {
-                self.has_failed = true;
-                self.closed_reason = Some(reason);
-            }
+            Event::Failed(Reason { reason, .. }) => self.failed = Some(reason),
             Event::Ended(Reason { reason, .. }) => self.ended = Some(reason),
             Event::Completed { file_size, credits, usd, .. } => {
                 if !self.has_file_size(file_size) {

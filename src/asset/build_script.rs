@@ -6,15 +6,18 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::cargo::{command, is_copy};
+use super::cargo::{command, is_copy, is_emulator_set, lacks_tls};
 use super::ensure::{Ensure, check_all, step_text};
 use super::mode::{DENY_REHEARSALS, GENERATE, Mode, Permission, denies_rehearsals};
+use super::origin::Origin;
 use super::paths::dedup_by_path;
+use super::receipt::is_locked;
 use super::state::Asset;
 use super::survey::Survey;
 use crate::charged::Charged;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::generation::Usage;
 use crate::update::Update;
 
 /// Checks the assets of a package in its `build.rs`: stops the build unless all of them are current, and generates them
@@ -40,29 +43,32 @@ use crate::update::Update;
 /// Relative paths start at the directory of the package's `Cargo.toml`. `OUT_DIR` is not used, because `cargo clean`
 /// would delete what was paid for.
 ///
-/// A build that stops lists the assets that are not current, what a run would pay for, fetch and replace, and the command. A
-/// video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+/// A build that stops lists the assets that are not current. It says what a run would pay for, fetch and replace, and
+/// prints the command. A video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+///
+/// # Output
 ///
 /// Prints `cargo::rerun-if-changed` for the files and their receipts, a `cargo::warning` for each asset that was
 /// generated or fetched, and one for all rehearsals. Steps are printed to standard error, which `cargo build -vv` shows.
-/// Nobody has to read the output: an asset is recorded before it is printed.
+/// If nobody reads the output, the assets are still generated and recorded.
+///
+/// The build after a generation runs the script once more, because the new files are newer than its last run.
 ///
 /// # Without TLS
 ///
-/// The free check needs no TLS, and so neither a C compiler nor most of the dependencies. A package can leave TLS out of
-/// all builds but those that generate:
+/// The free check needs no TLS, and so no C compiler. A package can leave TLS out, and add it to the command that
+/// generates:
 ///
 /// ```toml
-/// [features]
-/// generate = ["kling/rustls"]
-///
 /// [build-dependencies]
 /// kling = { version = "0.1", default-features = false }
 /// ```
 ///
 /// ```sh
-/// KLING_GENERATE=1 cargo build -vv --features generate
+/// KLING_GENERATE=1 cargo build -vv --features kling/rustls
 /// ```
+///
+/// In the same way, `--features kling/emulator` permits a rehearsal.
 ///
 /// # Errors
 ///
@@ -110,14 +116,18 @@ pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
         generate(&assets, &permission, &package)?;
     }
     let survey = Survey::new(&assets);
+    if let Some((asset, _)) = survey.stopped.iter().find(|(asset, _)| is_locked(&asset.receipt_path())) {
+        let reason = "another process is generating it; build again once it has finished";
+        return Err(asset.not_current(reason, Charged::Perhaps));
+    }
     if !survey.stopped.is_empty() {
         return Err(stop(&survey, forbidden.as_ref(), &permission, &package));
     }
     check_rehearsals(&survey)
 }
 
-/// Prints a line for Cargo. If nobody reads it (Cargo was killed), the assets are still generated and recorded, so the
-/// error is ignored, where `println!` would panic.
+/// Prints a line for Cargo, and ignores errors, where `println!` would panic. If Cargo was killed, the assets must still be
+/// generated and recorded.
 fn print_directive(directive: impl Display) {
     let _ = writeln!(io::stdout(), "cargo::{directive}");
 }
@@ -127,7 +137,7 @@ fn print_step(asset: &Asset, step: &str) {
     let _ = writeln!(io::stderr(), "{}: {step}", asset.path.display());
 }
 
-/// Does what is permitted, after it has been printed. Fails if an asset has failed.
+/// Prints what will be done, and does it, as far as it is permitted. Fails if an asset has failed.
 fn generate(assets: &[&Asset], permission: &Permission, package: &Path) -> Result<()> {
     let survey = Survey::new(assets);
     let is_included = |asset: &&Asset| permission.includes(&asset.path, package);
@@ -136,8 +146,9 @@ fn generate(assets: &[&Asset], permission: &Permission, package: &Path) -> Resul
     if due.is_empty() {
         return Ok(());
     }
-    if let Some(plan) = Survey::new(&due).plan(permission.mode == Mode::Rehearse) {
-        let _ = writeln!(io::stderr(), "{plan}");
+    let survey = Survey::new(&due);
+    if let Some(purpose) = survey.purpose(permission.mode == Mode::Rehearse || is_emulator_set()) {
+        let _ = writeln!(io::stderr(), "this run will {purpose}{}", survey.effects());
     }
     let ensure = Ensure::new(due.iter().copied()).may_create(permission.mode != Mode::Fetch);
     let ensure = ensure.beside(assets).notify(print_step);
@@ -154,18 +165,14 @@ fn rehearse(ensure: Ensure<'_>, assets: &[&Asset]) -> Result<()> {
 
 #[cfg(not(feature = "emulator"))]
 fn rehearse(_: Ensure<'_>, _: &[&Asset]) -> Result<()> {
-    let reason = "`rehearse` needs the feature `emulator` of kling; in Cargo.toml, add features = [\"emulator\"] to it";
+    let reason = "`rehearse` needs the feature `emulator` of kling; add `--features kling/emulator`";
     Err(Error::InvalidConfig { what: GENERATE, reason: reason.to_owned() })
 }
 
 /// Connects to the server in the environment.
 fn connect() -> Result<Client> {
-    let has_tls = cfg!(any(feature = "rustls", feature = "native-tls"));
-    let is_loopback = |name: &str| env::var(name).is_ok_and(|base| base.starts_with("http://"));
-    if !has_tls && !is_loopback("AIML_API_BASE") && !is_loopback("AIMLAPI_API_BASE") {
-        let reason = "the service needs TLS, which this build of kling leaves out; enable its feature `rustls`, for \
-                      example with `generate = [\"kling/rustls\"]` under [features] in Cargo.toml, and `cargo build \
-                      --features generate`";
+    if lacks_tls() {
+        let reason = "the service needs TLS, which this build of kling leaves out; add `--features kling/rustls`";
         return Err(Error::InvalidConfig { what: GENERATE, reason: reason.to_owned() });
     }
     Client::from_env()
@@ -185,15 +192,11 @@ fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<C
             Update::Created(_) => {
                 created.insert(index);
             }
+            // Rehearsals have a warning of their own.
+            Update::Finished(Ok(_)) if is_rehearsal(assets[index]) => {}
             Update::Finished(Ok(video)) => {
-                let cost = video.usage.unwrap_or_default();
-                // An earlier run has paid for a generation that was resumed.
-                let deed =
-                    if created.contains(&index) { format!("generated for {cost}") } else { "fetched".to_owned() };
-                let is_rehearsal =
-                    assets[index].state().is_ok_and(|state| state.origin().is_some_and(|origin| origin.is_rehearsal()));
-                let advice = if is_rehearsal { "" } else { "; commit it with its receipt" };
-                print_directive(format_args!("warning={} was {deed}{advice}", assets[index].path.display()));
+                let deed = deed(created.contains(&index), video.usage);
+                print_directive(format_args!("warning={} {deed}", assets[index].path.display()));
             }
             Update::Finished(Err(error)) => failed.push((index, error)),
             _ => {}
@@ -202,7 +205,18 @@ fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<C
     check_all(assets, failed)
 }
 
-/// Returns why nothing may be generated here, whatever is set, and whether a command elsewhere would.
+fn is_rehearsal(asset: &Asset) -> bool {
+    asset.state().is_ok_and(|state| state.origin().is_some_and(Origin::is_rehearsal))
+}
+
+/// Returns what a run has done about an asset of the service. An earlier run has paid for one that was not created by
+/// this one.
+fn deed(is_created: bool, cost: Option<Usage>) -> String {
+    let deed = if is_created { format!("generated for {}", cost.unwrap_or_default()) } else { "fetched".to_owned() };
+    format!("was {deed}; commit it with its receipt")
+}
+
+/// Returns why nothing may be generated or fetched, or `None` if something may.
 fn generation_forbidden(package: &Path, mode: Mode) -> Option<Forbidden> {
     if is_copy(package) {
         return Some(Forbidden::Copy);
@@ -234,7 +248,7 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
         unreachable!("the caller has found some")
     };
     let others = others.iter().map(|(asset, reason)| format!("\n{} is not current: {reason}", asset.path.display()));
-    let mut reason = others.fold(reason.clone(), |all, other| all + &other) + &survey.effects();
+    let mut reason = others.fold(reason.clone(), |all, other| all + &other);
     let value = &permission.value;
     let why = match forbidden {
         Some(Forbidden::Copy) => {
@@ -250,19 +264,22 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
             format!("a build fetches nothing unless {GENERATE} is set")
         }
         Some(Forbidden::NotPermitted) => {
-            format!("generation costs money and is disabled unless {GENERATE}=1 is set")
+            // A rehearsal replaces no file that was paid for.
+            let is_hint_useful = cfg!(feature = "emulator") && survey.effects().is_empty();
+            let hint = if is_hint_useful { " (`rehearse` makes test clips for free)" } else { "" };
+            format!("generation costs money and is disabled unless {GENERATE}=1 is set{hint}")
         }
         None if permission.is_limited() => format!("{GENERATE}={value} permits nothing else"),
         None => format!("{GENERATE}={value} creates no generation"),
     };
-    let is_copy = matches!(forbidden, Some(Forbidden::Copy));
-    match survey.purpose() {
-        _ if is_copy => reason += &format!("\n{why}"),
+    match survey.purpose(false) {
+        _ if matches!(forbidden, Some(Forbidden::Copy)) => reason += &format!("\n{why}"),
         // The reasons name the next step, and no variable would help.
         None => {}
         Some(purpose) => {
             let mode = if survey.to_pay.is_empty() { "fetch" } else { "1" };
             let command = command(package, mode);
+            reason += &survey.effects();
             reason += &format!("\n{why}; to {purpose}, set AIML_API_KEY and run\n  {command}");
         }
     }
@@ -273,11 +290,9 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
 fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
     let Some(first) = survey.rehearsals.first() else { return Ok(()) };
     let paths: Vec<String> = survey.rehearsals.iter().map(|asset| asset.path.display().to_string()).collect();
-    let (paths, how) = (
-        paths.join(", "),
-        "restore the real one with its receipt from version control, or delete the \
-                                           receipt, move the file away and generate it",
-    );
+    let paths = paths.join(", ");
+    let how = "restore the real one with its receipt from version control, or delete the receipt, move the file away and \
+               generate it";
     if denies_rehearsals() {
         let reason =
             format!("{DENY_REHEARSALS}=1 is set, and these are test clips of an emulator: {paths}; for each, {how}");
@@ -286,4 +301,17 @@ fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
     let are = if survey.rehearsals.len() == 1 { "is a test clip" } else { "are test clips" };
     print_directive(format_args!("warning={paths} {are} of an emulator; to replace one, {how}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_is_printed_by_the_run_that_paid() {
+        let cost = Some(Usage { credits: Some(120_000.0), usd: None });
+        assert_eq!(deed(true, cost), "was generated for 120000 credits; commit it with its receipt");
+        assert_eq!(deed(true, None), "was generated for an unknown cost; commit it with its receipt");
+        assert_eq!(deed(false, cost), "was fetched; commit it with its receipt");
+    }
 }

@@ -1,10 +1,11 @@
-//! What a build script knows about the Cargo that runs it.
+//! The Cargo that runs a build script: the copies that it makes, and the command to run it again.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::mode::GENERATE;
+use super::origin::is_emulator;
 
 /// Returns `true` if this is a copy that Cargo has made: of a package that it has packaged (`cargo package`, a
 /// registry, `cargo vendor`) or checked out (a git dependency).
@@ -14,16 +15,34 @@ pub(super) fn is_copy(package: &Path) -> bool {
     is_packaged || package.ancestors().any(|directory| directory.join(".cargo-ok").exists())
 }
 
-/// Returns the command that generates the assets, with this value of `KLING_GENERATE`. It works in any directory, unless
-/// it is run where Cargo was.
+/// Returns the command that generates the assets with this value of `KLING_GENERATE`, for the directory of the shell.
 pub(super) fn command(package: &Path, value: &str) -> String {
     let shell_directory = env::var_os("PWD").map(PathBuf::from);
-    let build = format!("cargo build -vv{}", manifest_argument(package, shell_directory.as_deref()));
-    // In this form, cmd and PowerShell take it, and the variable does not stay set.
-    if cfg!(windows) {
-        format!("cmd /c \"set {GENERATE}={value}&& {build}\"")
-    } else {
-        format!("{GENERATE}={value} {build}")
+    let features = if lacks_tls() { " --features kling/rustls" } else { "" };
+    let manifest = manifest_argument(package, shell_directory.as_deref());
+    with_variable(cfg!(windows), env::var_os(GENERATE).is_some(), value, &format!("{features}{manifest}"))
+}
+
+/// Returns `true` if this build has no TLS, and the service needs it.
+pub(super) fn lacks_tls() -> bool {
+    cfg!(not(any(feature = "rustls", feature = "native-tls"))) && !is_emulator_set()
+}
+
+/// Returns `true` if the environment names an emulator as the server.
+pub(super) fn is_emulator_set() -> bool {
+    ["AIML_API_BASE", "AIMLAPI_API_BASE"].iter().any(|name| env::var(name).is_ok_and(|base| is_emulator(&base)))
+}
+
+/// Returns the command with these arguments that sets the variable for one run. On Windows, the form is one that cmd,
+/// PowerShell and sh read alike.
+fn with_variable(is_windows: bool, is_set: bool, value: &str, arguments: &str) -> String {
+    match (is_windows, is_set) {
+        (false, _) => format!("{GENERATE}={value} cargo build -vv{arguments}"),
+        (true, false) => format!("cargo build -vv --config \"env.{GENERATE}='{value}'\"{arguments}"),
+        // Otherwise, the value in the environment would take precedence.
+        (true, true) => format!(
+            "cargo build -vv --config \"env.{GENERATE}.value='{value}'\" --config env.{GENERATE}.force=true{arguments}"
+        ),
     }
 }
 
@@ -36,14 +55,18 @@ fn manifest_argument(package: &Path, shell_directory: Option<&Path>) -> String {
     // In another directory, such as an editor's, a relative path would lead nowhere.
     let workspace = shell_directory.filter(|directory| directory.join("Cargo.toml").exists());
     let relative = workspace.and_then(|directory| manifest.strip_prefix(directory).ok());
-    let manifest = relative.unwrap_or(&manifest).display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/\\:._-+@%,=~".contains(c);
-    let quoted = match manifest.chars().all(is_plain) {
-        true => manifest,
-        false if cfg!(windows) => format!("\"{manifest}\""),
-        false => format!("'{}'", manifest.replace('\'', r"'\''")),
-    };
-    format!(" --manifest-path {quoted}")
+    format!(" --manifest-path {}", quoted(cfg!(windows), &relative.unwrap_or(&manifest).display().to_string()))
+}
+
+/// Returns a path as a shell reads it.
+fn quoted(is_windows: bool, path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    match is_windows {
+        _ if path.chars().all(is_plain) => path.to_owned(),
+        // Both cmd and PowerShell know this quote, and no path contains it.
+        true => format!("\"{path}\""),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]
@@ -51,30 +74,44 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(windows))]
     fn the_command_can_be_pasted_into_a_shell() {
         let table = [
-            ("/home/me/trailer", "/home/me/trailer/Cargo.toml"),
-            ("/home/me/my trailer", "'/home/me/my trailer/Cargo.toml'"),
-            ("/home/me/$5 & more's", r"'/home/me/$5 & more'\''s/Cargo.toml'"),
+            (false, "/home/me/trailer/Cargo.toml", "/home/me/trailer/Cargo.toml"),
+            (false, "/home/me/my trailer/Cargo.toml", "'/home/me/my trailer/Cargo.toml'"),
+            (false, "/home/me/$5 & more's/Cargo.toml", r"'/home/me/$5 & more'\''s/Cargo.toml'"),
+            (true, r"C:\trailer\Cargo.toml", r#""C:\trailer\Cargo.toml""#),
+            (true, r"\\server\me\my trailer's\Cargo.toml", r#""\\server\me\my trailer's\Cargo.toml""#),
         ];
-        for (package, manifest) in table {
-            for shell in [None, Some(Path::new("/home/me"))] {
-                let argument = manifest_argument(Path::new(package), shell);
-                assert_eq!(argument, format!(" --manifest-path {manifest}"));
-            }
-            assert_eq!(manifest_argument(Path::new(package), Some(Path::new(package))), "");
+        for (is_windows, path, expected) in table {
+            assert_eq!(quoted(is_windows, path), expected);
+        }
+        let table = [
+            (false, false, "KLING_GENERATE=1 cargo build -vv -q"),
+            (false, true, "KLING_GENERATE=1 cargo build -vv -q"),
+            (true, false, r#"cargo build -vv --config "env.KLING_GENERATE='1'" -q"#),
+            (
+                true,
+                true,
+                r#"cargo build -vv --config "env.KLING_GENERATE.value='1'" --config env.KLING_GENERATE.force=true -q"#,
+            ),
+        ];
+        for (is_windows, is_set, expected) in table {
+            assert_eq!(with_variable(is_windows, is_set, "1", " -q"), expected);
         }
     }
 
     #[test]
-    fn a_member_of_a_workspace_is_named_from_its_root() {
+    fn a_package_is_named_from_the_directory_of_the_shell() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("Cargo.toml"), "[workspace]\n").unwrap();
         let package = folder.path().join("trailer");
-        let manifest = Path::new("trailer").join("Cargo.toml");
-        let expected = format!(" --manifest-path {}", manifest.display());
-        assert_eq!(manifest_argument(&package, Some(folder.path())), expected);
+        let argument = |shell_directory| manifest_argument(&package, shell_directory);
+        let manifest = |path: &Path| quoted(cfg!(windows), path.join("Cargo.toml").to_str().unwrap());
+        assert_eq!(argument(Some(&package)), "");
+        assert_eq!(argument(Some(folder.path())), format!(" --manifest-path {}", manifest(Path::new("trailer"))));
+        for elsewhere in [None, Some(Path::new("/")), Some(&package.join("src"))] {
+            assert_eq!(argument(elsewhere), format!(" --manifest-path {}", manifest(&package)));
+        }
     }
 
     #[test]

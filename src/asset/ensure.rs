@@ -97,7 +97,7 @@ impl<'a> Ensure<'a> {
         self
     }
 
-    /// Adds assets that are not generated, and beside which a renamed one is looked for.
+    /// Sets the assets beside which a renamed one is looked for.
     pub(super) fn beside(mut self, others: &[&'a Asset]) -> Self {
         self.others = others.to_vec();
         self
@@ -158,7 +158,7 @@ impl<'a> Ensure<'a> {
             let created = create_dir_synced(directory).map_err(Error::io("create the directory", directory));
             created.map_err(|error| ready.push_back((*index, Update::Finished(Err(error))))).is_ok()
         });
-        // Again: two spellings of one path can only be compared once the directory exists.
+        // Only now do all directories exist, so that two spellings of one path can be compared.
         let due = dedup_by_path(&due)?.into();
         let (locked, jobs) = (Locked::default(), Vec::new());
         Ok(EnsureUpdates { settings: self, client, due, locked, jobs, batch: None, ready, announced: None })
@@ -187,7 +187,7 @@ pub struct EnsureUpdates<'a> {
     /// The assets that are in progress. Their place here is their index in the batch.
     jobs: Vec<Job<'a>>,
     batch: Option<BatchUpdates>,
-    /// Updates that no request leads to.
+    /// Updates that do not come from the batch.
     ready: VecDeque<(usize, Update)>,
     /// The job whose create request has been announced, and not sent.
     announced: Option<usize>,

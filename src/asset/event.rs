@@ -13,9 +13,9 @@ use crate::request::VideoRequest;
 
 /// A line of a receipt.
 ///
-/// Each event names its attempt by the client request id. Git merges the lines of two branches without understanding
-/// them (`merge=union`), and writes lines that both branches have once: a line may follow another attempt than its own,
-/// and two lines without the id could be taken for one.
+/// Each event names its attempt by the client request id, because Git merges receipts line by line (`merge=union`). After
+/// a merge, a line may follow the line of another attempt. A line that both branches contain is kept once, so equal lines
+/// of two attempts would become one.
 ///
 /// Unknown fields are ignored, so that a later version can add some. An unknown event is an error: it may record a
 /// payment.

@@ -9,8 +9,8 @@ use super::advice::{Advice, Lookup};
 use super::attempt::{Attempt, Stage};
 use super::event::{Event, Reason, request_json};
 use super::journal::Journal;
-use super::kept::{self, Fate, Server};
-use super::nearby::find_twin;
+use super::kept::{self, Fate};
+use super::nearby::check_not_renamed;
 use super::paths::Locked;
 use super::receipt::Receipt;
 use super::state::{Asset, Finding, State};
@@ -33,11 +33,8 @@ pub(super) fn check_without_client(asset: &Asset, all: &[&Asset]) -> Result<bool
     match &finding.state {
         State::Current(_) => Ok(true),
         state @ State::Untracked => {
-            let advice = Advice::new(asset, &finding, &journal);
-            if let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None) {
-                return Err(asset.not_current(twin.advice(asset, true), Charged::Yes));
-            }
-            Err(asset.not_current(advice.reason(state), state.charged()))
+            check_not_renamed(asset, state, all, None)?;
+            Err(asset.not_current(Advice::new(asset, &finding, &journal).reason(state), state.charged()))
         }
         _ => Ok(false),
     }
@@ -140,10 +137,7 @@ impl<'a> Job<'a> {
         match finding.state {
             State::Current(_) => Ok(Next::Nothing),
             state @ (State::Missing | State::Stale { .. }) => {
-                if let Some(twin) = find_twin(self.asset, &self.request, all, Some(self.client.base_url())) {
-                    let has_files = !matches!(state, State::Missing);
-                    return Err(self.asset.not_current(twin.advice(self.asset, has_files), Charged::Yes));
-                }
+                check_not_renamed(self.asset, &state, all, Some(self.client.base_url()))?;
                 if !may_create {
                     return Err(self.asset.not_current(self.advice().reason(&state), state.charged()));
                 }
@@ -200,7 +194,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Prepares a create request. Nothing is paid for that could not be kept.
+    /// Prepares a create request. Fails if the video could not be stored, so that nothing is paid for in vain.
     pub(super) fn before_create(&mut self, client_request_id: &str) -> Result<()> {
         check_writable(self.asset.path())?;
         self.check_existing()?;
@@ -215,8 +209,7 @@ impl<'a> Job<'a> {
 
     /// Returns what becomes of the file that is there.
     fn fate(&self) -> Result<Fate> {
-        let server = Server::Known(self.client.base_url());
-        kept::fate(self.asset, &self.journal, &server, &self.client_request_id)
+        kept::fate(self.asset, &self.journal, Some(self.client.base_url()), &self.client_request_id)
     }
 
     /// Fails if the file that is there must stay, before anything is paid for or fetched.
@@ -227,7 +220,7 @@ impl<'a> Job<'a> {
         if may_be_the_video { Ok(()) } else { kept::check(self.asset, &fate) }
     }
 
-    /// Puts a video back that was kept when another one took its place. Returns `false` if there is none.
+    /// Puts the video back that was kept when another one took its place. Returns `false` if none was kept.
     fn restore_kept(&mut self) -> Result<bool> {
         let Some(attempt) = self.attempt() else { return Ok(false) };
         let (path, cost) = (self.asset.path(), attempt.cost());
@@ -259,8 +252,8 @@ impl<'a> Job<'a> {
         if is_recorded { Ok(()) } else { self.append(event) }
     }
 
-    /// Appends an event, after one that could not be appended before. The outcome of a create request is kept until it
-    /// can be.
+    /// Appends an event, and before it one that could not be appended. If the outcome of a create request cannot be
+    /// appended, it is kept for the next call.
     fn append(&mut self, event: Event) -> Result<()> {
         if let Some(pending) = self.pending.take() {
             self.append(pending)?;
@@ -301,8 +294,8 @@ impl<'a> Job<'a> {
         self.append(Event::completed(&self.client_request_id, file_size, video.usage.unwrap_or_default()))
     }
 
-    /// Checks that the video may be moved to its path. A file there may belong to another receipt by now. Without a
-    /// file, the video is kept even if the receipt is gone.
+    /// Checks that the video may be moved to its path. A file there may belong to another receipt by now. If
+    /// there is no file, the video is stored even if the receipt is gone.
     fn check_placement(&self) -> Result<()> {
         if self.asset.exists() { self.receipt.check_in_place() } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! What a receipt says about each attempt to generate its asset.
+//! The attempts that a receipt records, and which of them the file is from.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -23,12 +23,12 @@ pub(super) struct Torn {
 }
 
 impl Journal {
-    /// Returns the attempt that a file of this length at the asset's path is from: one for this request, unless a later
-    /// one, for another request, has a file of the same length.
+    /// Returns the attempt for this request that has made a file of this length. Returns `None` if a later attempt, for
+    /// another request, has made one of the same length: the file may be either.
     pub(super) fn current(&self, request: &Value, len: u64) -> Option<usize> {
         (0..self.attempts.len()).rev().find(|index| {
             let attempt = &self.attempts[*index];
-            // Between `requested` and `completed`, nobody knows whether the file has been replaced yet.
+            // Between `requested` and `completed`, the file may or may not have been replaced.
             let first_rival = if attempt.is_open() { 0 } else { index + 1 };
             let is_rival = |other: &Attempt| other.request != *request && other.has_file_size(len);
             attempt.request == *request
@@ -80,8 +80,8 @@ impl Journal {
         self.attempts[index].apply(event)
     }
 
-    /// Returns the attempt of an event that does not name it: the last one. If that would be a contradiction, lines of
-    /// two branches lie between each other; between attempts for one request, it makes no difference which one it is.
+    /// Returns the attempt of an event that names none: the last one. If the event contradicts it, a merge has mixed the
+    /// lines of two branches. Then it is the last attempt for the same request that the event fits.
     fn attempt_due(&self, event: &Event) -> Option<usize> {
         let last = self.attempts.last()?;
         self.attempts.iter().rposition(|attempt| attempt.request == last.request && attempt.is_due(event))
@@ -253,12 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_line_after_a_refusal_may_be_about_another_attempt() {
+        let [requested, created, _] = LINES;
+        let refused = receipt(&[requested, r#"{"refused":{"reason":"no credit"}}"#]);
+        assert_eq!(stage(&refused), "Closed");
+        for cut in 1..created.len() {
+            assert_eq!(stage(&(refused.clone() + &created[..cut])), "Torn", "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn invalid_receipts_are_errors() {
         let [requested, created, completed] = LINES;
         let invalid = |line: usize| format!("line {line} is not a valid receipt entry");
         let inconsistent = |line: usize| format!("line {line} is inconsistent with the lines before it");
         let unknown = r#"{"paid_v2":{}}"#;
         let named = r#"{"created":{"client_request_id":"kling-2","id":"c:d"}}"#;
+        let completed_itself = r#"{"completed":{"client_request_id":"kling-1","file_size":7,"credits":null}}"#;
         let marker =
             "line 2 is a merge conflict marker; keep the lines of both sides, and remove the markers".to_owned();
         let table = [
@@ -272,6 +283,7 @@ mod tests {
             (receipt(&[requested, completed]), inconsistent(2)),
             (receipt(&[requested, created, &created.replace("a:b", "c:d")]), inconsistent(3)),
             (receipt(&[requested, named]), inconsistent(2)),
+            (receipt(&[requested, completed_itself]), inconsistent(2)),
         ];
         for (text, reason) in table {
             let found = stage(&text);
@@ -369,7 +381,7 @@ mod tests {
         let requested_again = requested.replace("kling-1", "kling-2");
         let created_again = created.replace("a:b", "c:d");
         let fox = serde_json::json!({ "prompt": "a fox" });
-        // Two attempts for one request, with their lines between each other: it makes no difference which is which.
+        // The mixed lines of two attempts for one request: both readings have the same result.
         let text = receipt(&[requested, &requested_again, created, &created_again, completed, completed]);
         assert_eq!(journal(&text).current(&fox, 7), Some(1));
         // Two requests: it does.

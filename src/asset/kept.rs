@@ -1,4 +1,4 @@
-//! What becomes of the file at an asset's path when another video takes its place.
+//! The fate of the file at an asset's path when another video takes its place.
 //!
 //! A video that was paid for is never deleted. It is renamed to `campfire.1a2b3c4d.mp4`, after its generation's id, and
 //! the receipt keeps its lines. So takes can be compared, the repository shows what is new, and a request that changes
@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 
 use super::attempt::Attempt;
 use super::journal::Journal;
+use super::origin::is_emulator;
 use super::state::Asset;
 use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::mp4::Boxes;
 use crate::save::{TempVideo, sync_parent_dir};
 
-/// What becomes of a file.
+/// The fate of a file.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fate {
-    /// There is none.
+    /// There is no file.
     Absent,
-    /// It is replaced: a test clip of another server, or no complete video.
+    /// It is replaced: it is a test clip of another server, or not a complete video.
     Replaced,
     /// It is renamed to this path first.
     Kept(PathBuf),
@@ -32,9 +33,9 @@ pub(super) enum Fate {
     StaysUnrecorded,
 }
 
-/// Returns what becomes of the file at an asset's path when a client of `server` places a video of the attempt with this
-/// client request id there.
-pub(super) fn fate(asset: &Asset, journal: &Journal, server: &Server<'_>, client_request_id: &str) -> Result<Fate> {
+/// Returns the fate of the file at an asset's path when a client of `server` places a video of the attempt with this
+/// client request id there. A build that may not generate has no client, and so no server.
+pub(super) fn fate(asset: &Asset, journal: &Journal, server: Option<&str>, client_request_id: &str) -> Result<Fate> {
     let Some(len) = asset.file_len().map_err(Error::io("read the metadata of", asset.path()))? else {
         return Ok(Fate::Absent);
     };
@@ -47,22 +48,14 @@ pub(super) fn fate(asset: &Asset, journal: &Journal, server: &Server<'_>, client
     };
     let is_paid = maker.emulator_url().is_none();
     Ok(match server {
-        Server::Known(server) if is_paid && super::origin::is_emulator(server) => Fate::StaysForRehearsal,
-        Server::Known(server) if !is_paid && maker.server() != *server => Fate::Replaced,
-        Server::Unknown if !is_paid => Fate::Replaced,
+        Some(server) if is_paid && is_emulator(server) => Fate::StaysForRehearsal,
+        _ if !is_paid && server != Some(maker.server()) => Fate::Replaced,
         _ => match find(asset.path(), maker) {
-            // It has been kept before.
+            // It is kept already.
             Some(_) => Fate::Replaced,
             None => Fate::Kept(free_path(asset.path(), maker)),
         },
     })
-}
-
-/// The server of the client that would place a video.
-pub(super) enum Server<'a> {
-    Known(&'a str),
-    /// A build that may not generate has no client.
-    Unknown,
 }
 
 /// Fails if the file must stay.
@@ -179,5 +172,29 @@ fn read_in_pieces(path: &Path, mut next: impl FnMut(&[u8]) -> bool) -> io::Resul
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_compared_to_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let bytes = vec![7; 2 * PIECE + 7];
+        fs::write(path("one"), &bytes).unwrap();
+        fs::write(path("same"), &bytes).unwrap();
+        fs::write(path("shorter"), &bytes[1..]).unwrap();
+        assert!(is_same_content(&path("one"), &path("same")).unwrap());
+        assert!(!is_same_content(&path("one"), &path("shorter")).unwrap());
+        for changed in [0, PIECE, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[changed] = 8;
+            fs::write(path("other"), other).unwrap();
+            assert!(!is_same_content(&path("one"), &path("other")).unwrap(), "byte {changed}");
+        }
+        is_same_content(&path("one"), &path("missing")).unwrap_err();
     }
 }

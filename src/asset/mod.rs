@@ -36,11 +36,11 @@
 //! *.mp4 filter=lfs diff=lfs merge=lfs -text
 //! ```
 //!
-//! The second line is for repositories that use Git LFS. The pointer file of a video that was not downloaded is no video:
-//! the asset is not current until `git lfs pull` has run.
+//! The second line is for repositories that use Git LFS. Until `git lfs pull` has downloaded a
+//! video, there is only a pointer file, and the asset is not current.
 //!
-//! A file is current if the receipt says that it was generated from the same request, and it has the recorded length,
-//! which no later video for another request has.
+//! A file is current if the receipt says that it was generated from the same request, and it has the recorded length. If
+//! a later video for another request has the same length, the file may be that one, so it is not current.
 //!
 //! To give up a generation and pay for another one, delete the receipt, and move the file away. Nothing else makes
 //! [`ensure`] pay twice for a request.
@@ -48,11 +48,11 @@
 //! # Files
 //!
 //! No video that was paid for is deleted. When another video takes its place, it is renamed to `campfire.1a2b3c4d.mp4`,
-//! after its generation's id, and its lines stay in the receipt. If its request is wanted again, it is put back without
-//! any request. Whether to commit or to delete it is up to you.
+//! after its generation's id, and its lines stay in the receipt. If the asset's request changes back, it is put
+//! back, and nothing is sent. Whether to commit or to delete it is up to you.
 //!
-//! A file is replaced only if it is a test clip of another emulator, or no complete MP4 file. These stay, and the asset
-//! fails with a message instead:
+//! A file is replaced only if it is a test clip of another emulator, or not a complete MP4 file. These files stay, and the
+//! asset fails with a message:
 //!
 //! - A file without a receipt.
 //! - A complete video of another length than the receipt records, because somebody may have edited it.
@@ -60,9 +60,10 @@
 //!
 //! # Names
 //!
-//! If an asset is missing, and a receipt in its directory, or beside another asset of the call, records a video for the
-//! same request, the asset was probably renamed. It is not paid for again: the error says which files to rename. Two
-//! assets of one call may have the same request; each gets a video of its own.
+//! If an asset is missing, and a receipt in the directory of any asset of the call records a video for the same request,
+//! the asset was probably renamed. It is not paid for again: the error says which files to rename.
+//!
+//! Two assets of one call may have the same request. Each gets a video of its own.
 
 mod advice;
 mod attempt;

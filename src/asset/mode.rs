@@ -1,4 +1,4 @@
-//! What the environment permits a build script to do.
+//! The permissions that the environment gives a build script.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -35,12 +35,12 @@ pub(super) struct Permission {
 
 impl Permission {
     pub(super) fn from_env() -> Self {
-        // A value that is not Unicode is none of those that permit something.
+        // A value that is not Unicode permits nothing.
         Permission::parse(&env::var_os(GENERATE).unwrap_or_default().to_string_lossy())
     }
 
-    /// Parses a mode, and a list of assets that limits it: `1:assets/intro.mp4,assets/outro.mp4`. Only what is certainly
-    /// meant permits a payment: a list without an entry, as a script leaves it when a variable is empty, permits nothing.
+    /// Parses a mode, and a list of assets that limits it: `1:assets/intro.mp4,assets/outro.mp4`. A list without entries
+    /// permits nothing: a shell script leaves one where a variable is empty.
     fn parse(value: &str) -> Self {
         let (name, list) = value.split_once(':').map_or((value, None), |(name, list)| (name, Some(list)));
         let entries =

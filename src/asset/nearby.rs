@@ -7,25 +7,27 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::attempt::{Attempt, Stage};
+use super::event::request_json;
 use super::kept;
 use super::receipt::{self, FileId};
-use super::state::Asset;
+use super::state::{Asset, State};
+use crate::charged::Charged;
+use crate::error::Result;
 use crate::save::parent_dir;
 
 /// A receipt that records a completed generation for the request of an asset with another name.
-#[derive(Debug, PartialEq)]
-pub(super) struct Twin {
+struct Twin {
     /// The video, if it is there.
-    pub(super) video: Option<PathBuf>,
-    pub(super) receipt: PathBuf,
+    video: Option<PathBuf>,
+    receipt: PathBuf,
     /// An asset of this call still uses the receipt, for another request.
-    pub(super) is_in_use: bool,
+    is_in_use: bool,
 }
 
 impl Twin {
     /// Returns how to use the video for an asset instead of paying again. `has_files` is `true` if the asset has files of
     /// its own, which stand in the way.
-    pub(super) fn advice(&self, asset: &Asset, has_files: bool) -> String {
+    fn advice(&self, asset: &Asset, has_files: bool) -> String {
         let (path, receipt) = (asset.path().display(), asset.receipt_path());
         let (receipt, twin_receipt) = (receipt.display(), self.receipt.display());
         let verb = if self.is_in_use { "copy" } else { "rename" };
@@ -44,11 +46,19 @@ impl Twin {
     }
 }
 
+/// Fails if an asset that is not current was renamed, so that it is not paid for again.
+pub(super) fn check_not_renamed(asset: &Asset, state: &State, others: &[&Asset], server: Option<&str>) -> Result<()> {
+    match find_twin(asset, &request_json(&asset.request)?, others, server) {
+        Some(twin) => Err(asset.not_current(twin.advice(asset, *state != State::Missing), Charged::Yes)),
+        None => Ok(()),
+    }
+}
+
 /// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
 ///
 /// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`
-/// is another one: it would replace nothing that costs money.
-pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
+/// is another one, because it saves nobody a payment.
+fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
     let own = asset.receipt_path();
     let own_id = FileId::of(&own);
     let in_use: Vec<(FileId, bool)> = others
@@ -58,7 +68,7 @@ pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], serve
     let directories: BTreeSet<&Path> =
         [asset].into_iter().chain(others.iter().copied()).map(|asset| parent_dir(asset.path())).collect();
     let mut twins = Vec::new();
-    for path in directories.into_iter().flat_map(receipts_in) {
+    for path in directories.into_iter().flat_map(paths_in).filter(|path| receipt::asset_of(path).is_some()) {
         let id = FileId::of(&path);
         if id.is_none() || id == own_id {
             continue;
@@ -74,13 +84,22 @@ pub(super) fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], serve
     twins.into_iter().min_by_key(|twin| (twin.video.is_none(), twin.is_in_use))
 }
 
-fn receipts_in(directory: &Path) -> Vec<PathBuf> {
+/// Returns the paths in a directory, in an order that is the same on every machine.
+fn paths_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| receipt::asset_of(path).is_some());
-    // So that every machine finds the same one.
     paths.sort();
     paths
+}
+
+/// Finds a file beside an asset that has the length of the video that is missing, and no receipt: the asset was probably
+/// renamed, and only its receipt was.
+pub(super) fn find_video(asset: &Asset, attempt: &Attempt) -> Option<PathBuf> {
+    let is_its_length = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| attempt.has_file_size(found.len()));
+    let is_its_kind = |path: &PathBuf| path.extension() == asset.path().extension();
+    let is_untracked = |path: &PathBuf| !receipt::path_of(path).exists();
+    let mut paths = paths_in(parent_dir(asset.path())).into_iter();
+    paths.find(|path| is_its_kind(path) && is_its_length(path) && is_untracked(path))
 }
 
 /// Returns the video that the receipt records for a request; `Some(None)` if it is not beside the receipt.

@@ -53,3 +53,18 @@ impl Origin {
 pub(super) fn is_emulator(server: &str) -> bool {
     server.starts_with("http://")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_without_tls_is_a_rehearsal() {
+        let table = [(None, false), (Some("https://gateway.example"), false), (Some("http://127.0.0.1:8080"), true)];
+        for (server, is_rehearsal) in table {
+            let (id, server) = ("a:b".parse().unwrap(), server.map(str::to_owned));
+            let origin = Origin { id, file_size: 7, cost: Usage::default(), requested_at: 1, server };
+            assert_eq!(origin.is_rehearsal(), is_rehearsal, "{:?}", origin.server);
+        }
+    }
+}

@@ -11,8 +11,8 @@ use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
-/// Returns the assets, each with its index, without repetitions and ordered by path: processes that lock the same
-/// receipts in the same order do not wait for each other in a circle.
+/// Returns the assets without repetitions, each with its index, ordered by path. Processes that lock receipts in the same
+/// order cannot deadlock.
 pub(super) fn dedup_by_path<'a>(assets: &[(usize, &'a Asset)]) -> Result<Vec<(usize, &'a Asset)>> {
     let mut by_path: BTreeMap<PathBuf, (usize, &Asset)> = BTreeMap::new();
     for (index, asset) in assets {
@@ -44,7 +44,7 @@ pub(super) fn create_dir_synced(directory: &Path) -> io::Result<()> {
             create_dir_synced(directory.parent().ok_or(error)?)?;
             return create_dir_synced(directory);
         }
-        // Also if it cannot be created because the parent directory is read-only.
+        // It exists already. The error may also be that of a read-only parent directory.
         Err(_) if directory.is_dir() => {}
         Err(error) => return Err(error),
     }

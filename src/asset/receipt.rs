@@ -11,13 +11,13 @@ use super::journal::{Journal, Parsed, parse};
 use crate::error::{Error, Result};
 use crate::save::sync_parent_dir;
 
-/// The maximum length of a receipt, which is many times that of any real one. A longer file is something else.
+/// The maximum length of a receipt, many times that of any real one. A longer file is something else.
 const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The maximum length up to which a `requested` event is appended: the events of its outcome have to fit as well.
+/// The maximum length of a receipt after a `requested` event. The rest is for the events of its outcome.
 const MAX_REQUESTED_BYTES: u64 = MAX_RECEIPT_BYTES / 2;
 
-/// The delay between two attempts to lock a receipt. A person who waits does not notice it.
+/// The delay between two attempts to lock a receipt, which nobody notices after minutes of waiting.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 const SUFFIX: &str = ".receipt.jsonl";
@@ -43,6 +43,12 @@ pub(super) fn read_unlocked(path: &Path) -> Result<Journal> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
         Err(error) => Err(Error::io("open the receipt", path)(error)),
     }
+}
+
+/// Returns `true` if another process has locked the receipt at this path.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let lock = || File::open(path).ok()?.try_lock_shared().err();
+    check_kind(path).is_ok() && matches!(lock(), Some(TryLockError::WouldBlock))
 }
 
 /// Checks that the path does not lead to a pipe: opening one would wait for somebody at its other end.
@@ -71,11 +77,11 @@ impl Receipt {
         let deadline = Instant::now() + timeout;
         check_kind(&path)?;
         loop {
-            // Not in append mode: Windows cannot truncate a file that was opened so.
+            // Windows cannot truncate a file that was opened in append mode.
             let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = open.map_err(Error::io("open the receipt", &path))?;
             wait_for_lock(&file, deadline, &on_wait).map_err(Error::io("lock the receipt", &path))?;
-            // The file may have been deleted during the wait: then its lock keeps nobody out.
+            // If the file was deleted during the wait, its lock excludes nobody.
             if is_same_file(&file, &path).map_err(Error::io("find the receipt", &path))? {
                 let Parsed { journal, valid_len, needs_newline } = read(&path, &mut file)?;
                 return Ok((Receipt { path, file, end: valid_len, needs_newline }, journal));
@@ -118,7 +124,7 @@ impl Receipt {
             let _ = self.file.set_len(self.end);
             return Err(error);
         }
-        // The power failure that removes a new name would remove the receipt with it.
+        // A power failure may remove a file whose directory was not synced.
         sync_parent_dir(&self.path);
         self.end = end;
         self.needs_newline = false;
@@ -321,6 +327,24 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_has_a_maximum_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipt");
+        for (len, is_ok) in [(MAX_RECEIPT_BYTES, true), (MAX_RECEIPT_BYTES + 1, false)] {
+            fs::write(&path, vec![b' '; len as usize]).unwrap();
+            assert_eq!(read_unlocked(&path).is_ok(), is_ok, "{len}");
+        }
+        fs::write(&path, "").unwrap();
+        let mut receipt = lock(&path);
+        let last_end = MAX_REQUESTED_BYTES - serde_json::to_string(&requested()).unwrap().len() as u64 - 1;
+        for (end, is_ok) in [(last_end, true), (last_end + 1, false)] {
+            receipt.end = end;
+            assert_eq!(receipt.append(&requested()).is_ok(), is_ok, "{end}");
+            receipt.append(&refused()).unwrap();
+        }
+    }
+
+    #[test]
     fn append_begins_a_new_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipt");
@@ -347,7 +371,7 @@ mod tests {
         let lock = |timeout| Receipt::lock(path.clone(), timeout, || reports.set(reports.get() + 1));
         let (held, _) = lock(Duration::ZERO).unwrap();
         assert_eq!(reports.get(), 0);
-        assert!(lock(LOCK_INTERVAL * 2).is_err());
+        assert!(lock(LOCK_INTERVAL * 5).is_err());
         assert_eq!(reports.get(), 1);
         held.unlock();
         assert!(lock(Duration::ZERO).is_ok());
@@ -366,5 +390,10 @@ mod tests {
         assert_eq!((id("hard"), id("soft")), (id("receipt"), id("receipt")));
         assert_ne!(id("other"), id("receipt"));
         assert_eq!(id("missing"), None);
+        // What cannot be looked at is not missing.
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        let file = File::open(path("receipt")).unwrap();
+        is_same_file(&file, &path("loop")).unwrap_err();
+        is_same_locked_file(&file, &path("loop")).unwrap_err();
     }
 }

@@ -1,11 +1,10 @@
-//! What has to be done about the assets of a package, and what a run would do, before it does it.
+//! The assets of a package compared with their receipts: why a build stops, and what a run would do.
 
 use std::path::Path;
 
 use super::advice::{Advice, Remedy};
-use super::event::request_json;
-use super::kept::{self, Fate, Server};
-use super::nearby::find_twin;
+use super::kept::{self, Fate};
+use super::nearby::check_not_renamed;
 use super::state::{Asset, State};
 use crate::charged::Charged;
 use crate::error::{Error, Result};
@@ -22,7 +21,7 @@ pub(super) struct Survey<'a> {
     pub(super) to_fetch: Vec<&'a Asset>,
     /// The current assets that an emulator has generated.
     pub(super) rehearsals: Vec<&'a Asset>,
-    /// What becomes of the files that are there.
+    /// The fates of the files that would be moved or replaced.
     effects: Vec<String>,
     pub(super) charged: Option<Charged>,
     /// The last generation whose cost is known: when it was requested, and its cost.
@@ -61,11 +60,8 @@ impl<'a> Survey<'a> {
         }
         asset.request.validate()?;
         let advice = Advice::new(asset, &finding, &journal);
-        if matches!(finding.state, State::Missing | State::Stale { .. } | State::Untracked)
-            && let Some(twin) = find_twin(asset, &request_json(&asset.request)?, all, None)
-        {
-            let has_files = !matches!(finding.state, State::Missing);
-            return Err(asset.not_current(twin.advice(asset, has_files), Charged::Yes));
+        if matches!(finding.state, State::Missing | State::Stale { .. } | State::Untracked) {
+            check_not_renamed(asset, &finding.state, all, None)?;
         }
         let reason = advice.reason(&finding.state);
         let charged = finding.state.charged();
@@ -74,7 +70,7 @@ impl<'a> Survey<'a> {
             return Err(asset.not_current(reason, charged));
         }
         let client_request_id = advice.attempt.map_or("", |attempt| &attempt.client_request_id);
-        let fate = kept::fate(asset, &journal, &Server::Unknown, client_request_id)?;
+        let fate = kept::fate(asset, &journal, None, client_request_id)?;
         let may_be_the_video = advice.attempt.is_some_and(|attempt| attempt.is_open());
         if fate == Fate::StaysUnrecorded && !may_be_the_video {
             kept::check(asset, &fate)?;
@@ -89,35 +85,30 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Returns what a run would do, as `pay for 2 generations and fetch 1 again`; `None` if it would do nothing.
-    pub(super) fn purpose(&self) -> Option<String> {
-        let cost = self.last_cost.map(|(_, cost)| format!(" (the last one cost {cost})")).unwrap_or_default();
-        let pay = match self.to_pay.len() {
-            0 => None,
-            1 => Some(format!("pay for 1 generation{cost}")),
-            more => Some(format!("pay for {more} generations{cost}")),
+    /// Returns what a run would do, as `pay for 2 generations and resume 1 generation without paying again`; `None` if it
+    /// would do nothing.
+    pub(super) fn purpose(&self, is_rehearsal: bool) -> Option<String> {
+        let count = |assets: &[&Asset], noun: &str| match assets.len() {
+            1 => format!("1 {noun}"),
+            more => format!("{more} {noun}s"),
         };
-        match (pay, self.to_fetch.len()) {
-            (None, 0) => None,
-            (Some(pay), 0) => Some(pay),
-            (None, 1) => Some("resume 1 generation without paying again".to_owned()),
-            (None, more) => Some(format!("resume {more} generations without paying again")),
-            (Some(pay), more) => Some(format!("{pay} and resume {more} without paying again")),
+        let last_cost = || self.last_cost.map(|(_, cost)| format!(" (the last one cost {cost})")).unwrap_or_default();
+        let make = match self.to_pay.as_slice() {
+            [] => None,
+            assets if is_rehearsal => Some(format!("make {}", count(assets, "test clip"))),
+            assets => Some(format!("pay for {}{}", count(assets, "generation"), last_cost())),
+        };
+        let resume = match self.to_fetch.as_slice() {
+            [] => None,
+            assets => Some(format!("resume {} without paying again", count(assets, "generation"))),
+        };
+        match (make, resume) {
+            (Some(make), Some(resume)) => Some(format!("{make} and {resume}")),
+            (make, resume) => make.or(resume),
         }
     }
 
-    /// Returns what a run is about to do, for a person; `None` if it does nothing.
-    pub(super) fn plan(&self, is_rehearsal: bool) -> Option<String> {
-        let purpose = match self.to_pay.len() + self.to_fetch.len() {
-            0 => return None,
-            1 if is_rehearsal => "make 1 test clip".to_owned(),
-            more if is_rehearsal => format!("make {more} test clips"),
-            _ => self.purpose()?,
-        };
-        Some(format!("this run will {purpose}{}", self.effects()))
-    }
-
-    /// Returns what becomes of the files that are there, one per line.
+    /// Returns the fates of the files that would be moved or replaced, one per line.
     pub(super) fn effects(&self) -> String {
         self.effects.iter().map(|effect| format!("\n{effect}")).collect()
     }

@@ -4,7 +4,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! kling = { version = "0.1", features = ["emulator"] }
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! The emulator validates requests by the service's schema. It serves the paths of both editions, `/v2/logs`, and one

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::server::Request;
 
 /// A request that the emulator received.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedRequest {
     /// The method, such as `GET` or `POST`.

@@ -13,7 +13,7 @@ use super::server::{AfterReply, Reply, Request};
 ///
 /// A create request counts as accepted, and its generation exists even if the client never sees the id. It is refused
 /// only by a 4xx status other than 408 and 409, and by [`ResetUnread`](Step::ResetUnread).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
     /// The status `queued`.

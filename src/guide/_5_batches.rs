@@ -73,10 +73,10 @@
 //!         break;
 //!     }
 //!     match update {
-//!         Update::Sending { client_request_id } => {
-//!             writeln!(journal, "{index} {client_request_id}")?;
+//!         Update::Sending { client_request_id: id } => {
+//!             writeln!(journal, "{index} sent {id}")?;
 //!         }
-//!         Update::Created(id) => writeln!(journal, "{index} {id}")?,
+//!         Update::Created(id) => writeln!(journal, "{index} created {id}")?,
 //!         _ => continue,
 //!     }
 //!     journal.sync_data()?; // the request leaves after this
@@ -86,18 +86,18 @@
 //! let mut last = BTreeMap::new();
 //! let text = fs::read_to_string(&path)?;
 //! for line in text.lines() {
-//!     let (index, id) = line.split_once(' ').ok_or("not a journal")?;
-//!     last.insert(index, id);
+//!     let (index, event) = line.split_once(' ').ok_or("not a journal")?;
+//!     last.insert(index, event);
 //! }
 //! let mut ids = Vec::new();
-//! for id in last.into_values() {
-//!     // Client request ids of this library start with `kling-`; generation ids do not.
-//!     if !id.starts_with("kling-") {
-//!         ids.push(id.parse()?);
-//!     } else if let Recovery::Found(id) = client.recover(id)? {
-//!         ids.push(id);
-//!     } else {
-//!         // `NotCharged`: create it again. `NotListed`: look again in some minutes.
+//! for event in last.into_values() {
+//!     match event.split_once(' ').ok_or("not a journal")? {
+//!         ("created", id) => ids.push(id.parse()?),
+//!         (_, id) => match client.recover(id)? {
+//!             Recovery::Found(id) => ids.push(id),
+//!             Recovery::NotCharged => println!("{id}: create it again"),
+//!             Recovery::NotListed => println!("{id}: look again in some minutes"),
+//!         },
 //!     }
 //! }
 //! let finished = client.wait_all(&ids).filter(|(_, outcome)| outcome.is_ok()).count();

@@ -30,12 +30,31 @@
 //! git add assets && git commit
 //! ```
 //!
-//! All other builds only compare the request with the receipt, and the length of the file with the receipt. They need
-//! no key and no network, and they cost nothing. If something differs, the build stops. The message says what differs,
-//! how many generations it takes, and which command pays for them. Nothing is ever paid for without `KLING_GENERATE=1`.
-//! [`build_script`] has a table of its other values: `fetch` never creates, and `rehearse` makes test clips.
+//! All other builds only compare the request and the length of the file with the receipt. They need no key and no
+//! network, and they cost nothing. If something differs, the build stops. The message says what differs, how many
+//! generations it takes, and which command pays for them.
+//!
+//! | `KLING_GENERATE` | Effect |
+//! |---|---|
+//! | not set | Nothing is sent. A build stops at an asset that is missing or changed. |
+//! | `1` | Pays for missing and changed assets, and fetches those that exist. |
+//! | `fetch` | Resumes and fetches what exists, and never pays. |
+//! | `rehearse` | Makes test clips, offline and for free. |
+//! | `1:assets/campfire.mp4` | Limits any of the three to some assets, separated by commas. |
 //!
 //! A new prompt is a new generation. The previous video stays beside the new one, under a name with a part of its id.
+//!
+//! # A rehearsal
+//!
+//! Before you pay, run it once with an emulator inside the build script:
+//!
+//! ```sh
+//! KLING_GENERATE=rehearse cargo build -vv --features kling/emulator
+//! ```
+//!
+//! The receipt names the emulator, and each build prints a warning, so that a test clip is not taken for the real video.
+//! To replace it by the real one, delete both files, and build with your key. In CI and releases,
+//! `KLING_DENY_REHEARSALS=1` stops the build at a test clip.
 //!
 //! # The receipt
 //!
@@ -93,25 +112,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # A rehearsal
+//! [`Ensure`] also yields everything that happens, for a program that shows the progress of many assets:
 //!
-//! Before you pay, run it once against the emulator, in a clone of this repository:
-//!
-//! ```sh
-//! cargo run --example emulator -- --port 8080
 //! ```
+//! use kling::asset::Ensure;
+//! use kling::emulator::Emulator;
+//! use kling::{Asset, Update, VideoRequest};
 //!
-//! and in your package, in a second shell:
-//!
-//! ```sh
-//! AIML_API_BASE=http://127.0.0.1:8080 AIML_API_KEY=rehearsal \
-//!   KLING_GENERATE=1 cargo build -vv
+//! let emulator = Emulator::start();
+//! let folder = std::env::temp_dir().join(format!("fires-{}", std::process::id()));
+//! let assets = ["campfire", "bonfire"].map(|fire| {
+//!     Asset::new(folder.join(format!("{fire}.mp4")), VideoRequest::new(format!("A {fire}")))
+//! });
+//! let mut made = 0;
+//! for (index, update) in Ensure::new(&assets).updates(|| Ok(emulator.client()))? {
+//!     println!("{}: {update}", assets[index].path().display());
+//!     made += usize::from(matches!(update, Update::Finished(Ok(_))));
+//! }
+//! assert_eq!(made, 2);
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! The receipt and a warning in each build name the emulator, so that a test clip is not taken for the real video. To
-//! replace it by the real one, delete both files, and build with your key.
 //!
 //! Next: [testing](super::_7_testing).
 //!
 //! [`asset::ensure`]: crate::asset::ensure
-//! [`build_script`]: crate::build_script()
+//! [`Ensure`]: crate::asset::Ensure

@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! kling = { version = "0.1", features = ["emulator"] }
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! Let your code take a [`Client`] instead of making one, and it can be tested:

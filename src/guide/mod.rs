@@ -61,7 +61,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! kling = { version = "0.1", features = ["emulator"] }
+//! kling = { path = "../kling", features = ["emulator"] } # a clone
 //! ```
 //!
 //! and paste the example into this `main`:

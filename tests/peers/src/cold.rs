@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::measure::{Samples, run};
@@ -15,19 +16,20 @@ pub fn crates(package: &str) -> Result<f64, Box<dyn Error>> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    let crates: BTreeSet<_> = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let text = String::from_utf8_lossy(&output.stdout);
+    // A crate whose dependencies were listed before is marked.
+    let crates: BTreeSet<_> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     Ok(crates.len() as f64 - 1.0)
 }
 
 /// Returns the CPU seconds of cold release builds, and the size of the stripped program.
 pub fn release(packages: &[&str], rounds: usize) -> Result<(Vec<Samples>, Vec<Samples>), Box<dyn Error>> {
-    let seconds = each(
+    each(
         packages,
         rounds,
         |package| Ok(build(package, Profile::Release, &[], "cold")),
         |package| Ok(fs::metadata(program_path("cold", Profile::Release, package))?.len() as f64),
-    )?;
-    Ok(seconds)
+    )
 }
 
 /// Returns the CPU seconds of cold debug builds with the client as a build script.
@@ -50,12 +52,13 @@ fn each(
     let mut samples = (vec![Samples::default(); packages.len()], vec![Samples::default(); packages.len()]);
     for _ in 0..rounds {
         for (index, package) in packages.iter().enumerate() {
-            eprintln!("cold build of {package}");
             let cold = folder().join("target/cold");
             if cold.exists() {
                 fs::remove_dir_all(cold)?;
             }
-            samples.0[index].0.push(run(&mut command(package)?)?.cpu);
+            let cpu = run(&mut command(package)?)?.cpu;
+            eprintln!("cold build of {package}: {cpu:.1} s");
+            samples.0[index].0.push(cpu);
             samples.1[index].0.push(size(package)?);
         }
     }
@@ -64,7 +67,7 @@ fn each(
 
 /// Makes a package whose build script is the client, and returns its folder. It is as deep as that of the client, so that
 /// relative paths hold.
-fn build_script_package(package: &str) -> Result<std::path::PathBuf, Box<dyn Error>> {
+fn build_script_package(package: &str) -> Result<PathBuf, Box<dyn Error>> {
     let client = match package.split_once("with-") {
         Some((_, client)) => client,
         None => "floor",

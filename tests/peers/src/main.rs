@@ -33,10 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         Some("--check") => check::check(),
-        Some("--quick") => {
-            compare(&Scale { rounds: 3, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 })
-        }
-        None => compare(&Scale { rounds: 7, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 }),
+        Some("--quick") => compare(&QUICK),
+        None => compare(&FULL),
         Some(_) => Err(USAGE.into()),
     }
 }
@@ -54,13 +52,20 @@ struct Scale {
     polls: u64,
 }
 
+const FULL: Scale = Scale { rounds: 5, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 };
+const QUICK: Scale = Scale { rounds: 3, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 };
+
 fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     let peers = peers::present();
     println!("{}.", report::versions()?);
-    println!("Times as much as bare ureq: medians of {} runs in turn, ± half of their range.", scale.rounds);
-    if scale.cold_builds > 0 {
-        builds(&peers, scale)?;
+    let mut absent: Vec<_> = peers::absent().map(|peer| peer.name).collect();
+    if !has_valgrind() {
+        absent.push("valgrind, which counts instructions");
     }
+    if !absent.is_empty() {
+        println!("Left out, because not installed: {}.", absent.join(", "));
+    }
+    println!("Times as much as bare ureq: medians of {} alternating runs, ± half of their range.", scale.rounds);
     let in_debug: Vec<_> = peers.iter().copied().filter(|peer| scale.cold_builds > 0 || is_quick(peer)).collect();
     for (profile, peers) in [(Profile::Release, &peers), (Profile::Debug, &in_debug)] {
         for peer in peers {
@@ -74,7 +79,7 @@ fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
         let with_scheme: Vec<_> = peers.iter().copied().filter(|peer| peer.speaks_https || scheme == "http").collect();
         runs(&with_scheme, Setting { scheme, profile, rounds: scale.rounds }, scale)?;
     }
-    Ok(())
+    builds(&peers, scale)
 }
 
 /// Returns `true` for the clients whose debug build takes seconds, and for those that need none.
@@ -90,14 +95,14 @@ fn builds(peers: &[Peer], scale: &Scale) -> Result<(), Box<dyn Error>> {
     let table = Table::new("Builds", &built);
     let crates = packages.iter().map(|package| Ok(Samples(vec![cold::crates(package)?])));
     table.row("crates", &built, &crates.collect::<Result<Vec<_>, Box<dyn Error>>>()?);
-    table.row(
-        "cold debug build as a build-dependency, CPU",
-        &built,
-        &cold::build_dependency(&packages, scale.cold_builds)?,
-    );
+    if scale.cold_builds == 0 {
+        return Ok(());
+    }
+    let seconds = cold::build_dependency(&packages, scale.cold_builds)?;
+    table.row("cold debug build as a build-dependency: CPU", &built, &seconds);
     let (seconds, sizes) = cold::release(&packages, scale.cold_builds)?;
-    table.row("cold release build, CPU", &built, &seconds);
-    table.row("program, stripped", &built, &sizes);
+    table.row("cold release build: CPU", &built, &seconds);
+    table.row("size of the stripped program", &built, &sizes);
     Ok(())
 }
 
@@ -105,18 +110,19 @@ fn runs(peers: &[Peer], setting: Setting, scale: &Scale) -> Result<(), Box<dyn E
     let table = Table::new(&format!("Over {}, {} build", setting.scheme, setting.profile.name()), peers);
     let (seconds, memory) = Job { file: FileUse::Save, polls: 20, bytes: FILE }.usage(peers, setting)?;
     table.row("20 polls and 20 MB, saved: CPU", peers, &seconds);
-    table.row("peak memory", peers, &memory);
+    table.row("the same: peak memory", peers, &memory);
     if setting.profile == Profile::Release {
         let job = Job { file: FileUse::Poll, polls: scale.polls, bytes: FILE };
         table.row(&format!("{} polls: CPU", scale.polls), peers, &job.usage(peers, setting)?.0);
     }
+    // In a debug build with TLS, each of these runs would take a minute.
     if (setting.scheme, setting.profile) != ("https", Profile::Debug) {
         let job = Job { file: FileUse::Read, polls: 1, bytes: scale.large };
-        let (seconds, memory) = job.usage(peers, Setting { rounds: scale.rounds.min(5), ..setting })?;
+        let (seconds, memory) = job.usage(peers, Setting { rounds: 3, ..setting })?;
         table.row(&format!("{} to nowhere: CPU", scale.large_name), peers, &seconds);
-        table.row("peak memory", peers, &memory);
+        table.row("the same: peak memory", peers, &memory);
     }
-    if setting.scheme == "http" && has_valgrind() {
+    if has_valgrind() {
         let programs: Vec<_> = peers.iter().copied().filter(|peer| peer.package().is_some()).collect();
         instructions(&table, &programs, Setting { rounds: 3, ..setting }, scale)?;
     }
@@ -126,7 +132,10 @@ fn runs(peers: &[Peer], setting: Setting, scale: &Scale) -> Result<(), Box<dyn E
 fn instructions(table: &Table, peers: &[Peer], setting: Setting, scale: &Scale) -> Result<(), Box<dyn Error>> {
     let job = Job { file: FileUse::Save, polls: 1, bytes: 100_000 };
     table.row("instructions of a small job", peers, &job.instructions(peers, setting)?);
-    table.row("instructions per poll", peers, &per_poll(peers, setting, scale.polls.min(200))?);
-    table.row("instructions per byte", peers, &per_byte(peers, setting, FILE / 5)?);
+    // With TLS, most instructions of a poll and of a byte are those of the encryption.
+    if setting.scheme == "http" {
+        table.row("instructions per poll", peers, &per_poll(peers, setting, scale.polls.min(200))?);
+        table.row("instructions per byte", peers, &per_byte(peers, setting, FILE / 5)?);
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use crate::measure::{is_there, run};
 
@@ -18,11 +19,13 @@ pub struct Peer {
 pub enum Program {
     /// A package in `clients`.
     Package(&'static str),
-    /// An interpreter, and a file in `clients`.
-    Script(&'static str, &'static str),
+    /// A file in `clients` for Python.
+    Python(&'static str),
+    /// A file in `clients` for the shell.
+    Shell(&'static str),
 }
 
-use Program::{Package, Script};
+use Program::{Package, Python, Shell};
 
 pub const KLING: Peer = Peer { name: "kling", program: Package("with-kling"), speaks_https: true };
 /// All ratios are to this one.
@@ -35,19 +38,26 @@ const OTHERS: [Peer; 6] = [
     Peer { name: "reqwest (blocking)", program: Package("with-reqwest"), speaks_https: true },
     Peer { name: "reqwest (tokio)", program: Package("with-tokio"), speaks_https: true },
     Peer { name: "attohttpc", program: Package("with-attohttpc"), speaks_https: true },
-    Peer { name: "requests (Python)", program: Script("python3", "with_requests.py"), speaks_https: true },
-    Peer { name: "curl", program: Script("sh", "with_curl.sh"), speaks_https: true },
+    Peer { name: "requests (Python)", program: Python("with_requests.py"), speaks_https: true },
+    Peer { name: "curl", program: Shell("with_curl.sh"), speaks_https: true },
     Peer { name: "plain socket", program: Package("plain-socket"), speaks_https: false },
 ];
 
+/// The interpreter of Python, if it has `requests`. `python3` may be a script that looks for the interpreter, which costs
+/// more than the job.
+static PYTHON: LazyLock<Option<String>> = LazyLock::new(|| {
+    let output = Command::new("python3").args(["-c", "import requests, sys; print(sys.executable)"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+});
+
 /// Returns the clients that can run on this machine.
 pub fn present() -> Vec<Peer> {
-    let others = OTHERS.into_iter().filter(|peer| match peer.program {
-        Package(_) => true,
-        Script("python3", _) => is_there("python3", &["-c", "import requests"]),
-        Script(..) => is_there("curl", &["--version"]),
-    });
-    [KLING, UREQ].into_iter().chain(others).collect()
+    [KLING, UREQ].into_iter().chain(OTHERS).filter(Peer::is_present).collect()
+}
+
+/// Returns the clients that cannot run on this machine.
+pub fn absent() -> impl Iterator<Item = Peer> {
+    OTHERS.into_iter().filter(|peer| !peer.is_present())
 }
 
 /// How a client is built.
@@ -80,10 +90,18 @@ pub fn build(package: &str, profile: Profile, features: &[&str], target: &str) -
 }
 
 impl Peer {
+    fn is_present(&self) -> bool {
+        match self.program {
+            Package(_) => true,
+            Python(_) => PYTHON.is_some(),
+            Shell(_) => is_there("curl", &["--version"]),
+        }
+    }
+
     pub fn package(&self) -> Option<&'static str> {
         match self.program {
             Package(package) => Some(package),
-            Script(..) => None,
+            Python(_) | Shell(_) => None,
         }
     }
 
@@ -101,14 +119,14 @@ impl Peer {
 
     /// Returns the program with its arguments before those of the job.
     pub fn command(&self, profile: Profile) -> Command {
-        match self.program {
-            Package(package) => Command::new(program_path("run", profile, package)),
-            Script(interpreter, file) => {
-                let mut command = Command::new(interpreter);
-                command.arg(folder().join("clients").join(file));
-                command
-            }
-        }
+        let (interpreter, file) = match self.program {
+            Package(package) => return Command::new(program_path("run", profile, package)),
+            Python(file) => (PYTHON.as_deref().unwrap_or("python3"), file),
+            Shell(file) => ("sh", file),
+        };
+        let mut command = Command::new(interpreter);
+        command.arg(folder().join("clients").join(file));
+        command
     }
 }
 

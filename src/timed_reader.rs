@@ -1,0 +1,105 @@
+//! A reader whose every read ends within a time limit.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use crate::worker::Workers;
+
+/// A body that is read on a worker thread, so that a server cannot hold up the thread that wants its bytes.
+///
+/// The timeouts of the HTTP library start over with each byte that arrives. A chunk extension or a trailer may arrive
+/// byte by byte, and never become a byte of the body.
+pub(crate) struct TimedReader {
+    workers: Workers,
+    limit: Duration,
+    /// `None` once a read has taken too long: the thread that is still reading owns the body.
+    source: Option<Source>,
+}
+
+struct Source {
+    body: Box<dyn Read + Send + Sync>,
+    buffer: Vec<u8>,
+    /// The bytes of the buffer that have not been returned yet.
+    start: usize,
+    end: usize,
+}
+
+/// As much as one read of a connection returns.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+impl TimedReader {
+    pub(crate) fn new(body: impl Read + Send + Sync + 'static, workers: &Workers, limit: Duration) -> Self {
+        let source = Source { body: Box::new(body), buffer: vec![0; BUFFER_BYTES], start: 0, end: 0 };
+        TimedReader { workers: workers.clone(), limit, source: Some(source) }
+    }
+
+    /// Fills the buffer of a source. The source is lost if that takes too long.
+    fn fill(&self, mut source: Source) -> io::Result<Source> {
+        let filled = self.workers.run(self.limit, move || {
+            let read = source.body.read(&mut source.buffer);
+            (source.start, source.end) = (0, *read.as_ref().unwrap_or(&0));
+            read.map(|_| source)
+        });
+        filled.map_err(|stopped| io::Error::new(io::ErrorKind::TimedOut, stopped.to_string()))?
+    }
+}
+
+impl Read for TimedReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(mut source) = self.source.take() else { return Err(io::ErrorKind::TimedOut.into()) };
+        if source.start == source.end {
+            source = self.fill(source)?;
+        }
+        let bytes = &source.buffer[source.start..source.end];
+        let n = bytes.len().min(buf.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        source.start += n;
+        self.source = Some(source);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn bytes_arrive_in_order_in_buffers_of_any_size() {
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        for size in [1000, BUFFER_BYTES, 1 << 20] {
+            let mut reader = TimedReader::new(io::Cursor::new(bytes.clone()), &Workers::default(), LONG);
+            let (mut read, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                match reader.read(&mut buffer).unwrap() {
+                    0 => break,
+                    n => read.extend_from_slice(&buffer[..n]),
+                }
+            }
+            assert!(read == bytes, "{size}");
+        }
+    }
+
+    /// Blocks until its sender is dropped.
+    struct Blocks(Mutex<Receiver<()>>);
+
+    impl Read for Blocks {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            let _ = self.0.get_mut().unwrap().recv();
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_read_that_takes_too_long_is_an_error_and_so_is_the_next_one() {
+        let (_end, ended) = channel();
+        let mut reader = TimedReader::new(Blocks(Mutex::new(ended)), &Workers::default(), Duration::from_millis(1));
+        for _ in 0..2 {
+            assert_eq!(reader.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+    }
+}

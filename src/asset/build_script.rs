@@ -179,7 +179,7 @@ fn connect() -> Result<Client> {
 
 /// Generates and fetches the assets, and prints what becomes of each.
 fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<Client>) -> Result<()> {
-    let mut failed = Vec::new();
+    let mut failed: Vec<Option<Error>> = assets.iter().map(|_| None).collect();
     let mut created = vec![false; assets.len()];
     let mut last_steps = vec![String::new(); assets.len()];
     for (index, update) in ensure.updates(connect)? {
@@ -195,7 +195,7 @@ fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<C
                 let deed = deed(created[index], video.usage);
                 print_directive(format_args!("warning={} {deed}", assets[index].path.display()));
             }
-            Update::Finished(Err(error)) => failed.push((index, error)),
+            Update::Finished(Err(error)) => failed[index] = Some(error),
             _ => {}
         }
     }

@@ -224,9 +224,12 @@ impl Asset {
 }
 
 fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
-    let mut fields: Vec<&String> = [was, wanted].into_iter().filter_map(Value::as_object).flat_map(Map::keys).collect();
-    fields.sort();
-    fields.dedup();
+    let mut fields: Vec<&String> = Vec::new();
+    for field in [was, wanted].into_iter().filter_map(Value::as_object).flat_map(Map::keys) {
+        if let Err(place) = fields.binary_search(&field) {
+            fields.insert(place, field);
+        }
+    }
     let difference = |field: &String| Difference {
         field: field.clone(),
         was: was.get(field).cloned(),

@@ -38,14 +38,23 @@ impl<'a> Object<'a> {
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, JsonError> {
         let json = json.trim_ascii_start();
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-        match json.trim_ascii_start() {
+        match json.trim_ascii() {
             [b'[', ..] => Err(JsonError::Array),
+            b"null" => Ok(Object::default()),
             object => Ok(serde_json::from_slice(object)?),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns the only field, with its name.
+    pub(crate) fn only(&self) -> Option<(&str, &'a RawValue)> {
+        match self.0.as_slice() {
+            [(name, json)] => Some((&name.0, json)),
+            _ => None,
+        }
     }
 
     /// Returns a field, or `None` if it is missing or null. A field that occurs twice counts as missing, because it is
@@ -92,7 +101,7 @@ pub(crate) fn items(json: &RawValue) -> Option<Vec<&RawValue>> {
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Fields)
+        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -111,10 +120,6 @@ impl<'de> Visitor<'de> for Fields {
             fields.push(field);
         }
         Ok(Object(fields))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Object::default())
     }
 }
 

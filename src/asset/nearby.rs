@@ -1,6 +1,5 @@
 //! Renamed assets: a video that was generated from the same request and lies under another name.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -65,10 +64,14 @@ fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&
         .iter()
         .filter_map(|other| Some((FileId::of(&other.receipt_path())?, other.request == asset.request)))
         .collect();
-    let directories: BTreeSet<&Path> =
-        [asset].into_iter().chain(others.iter().copied()).map(|asset| parent_dir(asset.path())).collect();
+    let mut directories: Vec<PathBuf> = others.iter().map(|other| parent_dir(other.path()).to_owned()).collect();
+    directories.push(parent_dir(asset.path()).to_owned());
+    directories.sort();
+    directories.dedup();
     let mut twins = Vec::new();
-    for path in directories.into_iter().flat_map(paths_in).filter(|path| receipt::asset_of(path).is_some()) {
+    for path in
+        directories.iter().flat_map(|directory| paths_in(directory)).filter(|path| receipt::asset_of(path).is_some())
+    {
         let id = FileId::of(&path);
         if id.is_none() || id == own_id {
             continue;

@@ -198,6 +198,7 @@ mod tests {
         let table = [
             ("null", "the service gave no reason"),
             ("{}", "the service gave no reason"),
+            (r#"[null,"x"]"#, "x"),
             ("[]", "the service gave no reason"),
             (r#"" ""#, "the service gave no reason"),
             (r#""out of luck""#, "out of luck"),
@@ -287,6 +288,29 @@ mod tests {
         for (body, message) in table {
             assert_eq!(refused(body), message, "{body}");
         }
+    }
+
+    #[test]
+    fn reasons_are_searched_for_up_to_a_depth() {
+        let nested = |wrap: fn(String) -> String, times| (0..times).fold(r#""x""#.to_owned(), |json, _| wrap(json));
+        let list = |json| format!("[{json}]");
+        let message = |json| format!(r#"{{"message":{json}}}"#);
+        let details = |json| format!(r#"{{"errors":{json}}}"#);
+        let text = |json| serde_json::to_string(&format!("[{json}]")).unwrap();
+        let table: [(fn(String) -> String, usize); 4] = [(list, 7), (message, 7), (details, 7), (text, 3)];
+        for (wrap, most) in table {
+            let found = |times| reason(&format!(r#"{{"error":{}}}"#, nested(wrap, times)));
+            assert_eq!(
+                (found(most), found(most + 1)),
+                ("x".to_owned(), r#""x""#.to_owned()),
+                "{}",
+                wrap(String::new())
+            );
+        }
+        let meta = |json| format!(r#"{{"meta":{json}}}"#);
+        let found = |times| refused(&(0..times).fold(r#"{"message":"x"}"#.to_owned(), |json, _| meta(json)));
+        assert_eq!((found(7), found(8)), ("x".to_owned(), r#""x""#.to_owned()));
+        assert!(found(9).starts_with(r#"{"meta":"#), "{}", found(9));
     }
 
     #[test]

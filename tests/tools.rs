@@ -97,7 +97,8 @@ fn the_readme_shows_what_text_to_video_prints() {
     assert!(output.status.success(), "{output:?}");
     // Times and ids differ from run to run.
     let without_numbers = |line: &str| {
-        let differs = |word: &str| word.parse::<f32>().is_ok() || word.contains("-to-video") || word.starts_with("kling-");
+        let differs =
+            |word: &str| word.parse::<f32>().is_ok() || word.contains("-to-video") || word.starts_with("kling-");
         line.split_whitespace().filter(|word| !differs(word)).collect::<Vec<_>>().join(" ")
     };
     let printed: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(without_numbers).collect();

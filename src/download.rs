@@ -17,7 +17,8 @@ use crate::mp4::{self, Boxes};
 use crate::random;
 use crate::resume_budget::ResumeBudget;
 use crate::retry::{self, FailedAttempt, RetryClass};
-use crate::save::{TempVideo, check_writable};
+use crate::save::TempVideo;
+use crate::temp_file::check_writable;
 use crate::transfer::{Digest, Reread, Transfer};
 use crate::url::Url;
 

@@ -1,16 +1,15 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
-use std::env;
 use std::io;
 use std::time::Duration;
 
 use ureq::http::Version;
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue};
-use ureq::{Agent, Body, Proxy, ProxyProtocol, SendBody, Timeout};
+use ureq::{Agent, Body, Proxy, SendBody, Timeout};
 
 use crate::error::BoxError;
 use crate::file_response::{ContentRange, FileResponse, Framing, Validators};
-use crate::no_proxy;
+use crate::proxy::{self, EnvProxy, InvalidProxy};
 use crate::redact::Redactor;
 use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
@@ -76,24 +75,12 @@ pub(crate) struct Settings<'a> {
     pub(crate) retry_delay: Duration,
 }
 
-/// A proxy, the environment variable that names it, and the hosts that `NO_PROXY` excludes from it.
-#[derive(Clone)]
-struct EnvProxy {
-    proxy: Proxy,
-    variable: &'static str,
-    no_proxy: String,
-}
-
-/// An environment variable whose proxy cannot be used, and the reason.
-pub(crate) type InvalidProxy = (&'static str, &'static str);
-
 impl Http {
     /// Creates the agent. Fails if the proxy configured in the environment cannot be used.
     pub(crate) fn new(api: &Url, settings: Settings<'_>) -> Result<Self, InvalidProxy> {
         let Settings { key, user_agent, timeouts, retry_delay } = settings;
-        let proxy = proxy_from_env();
-        let api_proxy = proxy_for(&proxy, api)?;
-        let (api_proxy, variable) = api_proxy.map(|found| (found.proxy.clone(), found.variable)).unzip();
+        let proxy = proxy::from_env();
+        let (api_proxy, variable) = proxy_for(&proxy, api)?;
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ("API key", "must be a valid HTTP header"))?;
         authorization.set_sensitive(true);
@@ -212,9 +199,8 @@ impl Http {
         if url.may_be_loopback() && !self.api_is_loopback {
             return Err(permanent("a remote service must not point to loopback".to_owned()));
         }
-        let proxy = proxy_for(&self.proxy, url);
-        let proxy = proxy.map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        let variable = proxy.map(|found| found.variable);
+        let (proxy, variable) = proxy_for(&self.proxy, url)
+            .map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
         let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
@@ -224,7 +210,7 @@ impl Http {
         }
         let request = request
             .config()
-            .proxy(proxy.map(|found| found.proxy.clone()))
+            .proxy(proxy)
             .timeout_recv_body(Some(MAX_TRANSFER_TIME))
             .timeout_per_read(Some(self.timeouts.stall))
             .build();
@@ -268,38 +254,6 @@ fn read_response(mut response: HttpResponse, received: &Received) {
     received.read_body(response.body_mut().as_reader(), describe_io_error);
 }
 
-/// Reads the proxy from the environment, in the order of ureq, which silently skips what it cannot parse.
-fn proxy_from_env() -> Result<Option<EnvProxy>, InvalidProxy> {
-    for variable in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
-        let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) else { continue };
-        let proxy = value.to_str().and_then(parse_proxy).ok_or((variable, INVALID_PROXY))?;
-        let is_http = matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
-        if !is_http && !cfg!(feature = "socks-proxy") {
-            // Without its SOCKS support, ureq ignores such a proxy and connects directly.
-            return Err((variable, "a SOCKS proxy needs the feature socks-proxy of kling"));
-        }
-        // ureq would read `NO_PROXY` otherwise than other programs: `a.test, b.test` would not name `b.test`.
-        let no_proxy =
-            ["NO_PROXY", "no_proxy"].iter().find_map(|name| env::var(name).ok().filter(|list| !list.is_empty()));
-        return Ok(Some(EnvProxy { proxy, variable, no_proxy: no_proxy.unwrap_or_default() }));
-    }
-    Ok(None)
-}
-
-const INVALID_PROXY: &str = "must be a proxy URL, such as http://user:password@host:3128, with special characters in \
-                             user and password percent-encoded";
-
-/// Parses a proxy URL more strictly than ureq does. A `#`, `?` or `/` in a password would end the host, and what follows
-/// it would be dropped; so would a port that is not a number.
-fn parse_proxy(value: &str) -> Option<Proxy> {
-    let after_scheme = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let (authority, rest) = after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let after_address = host.rsplit(']').next().unwrap_or_default();
-    let port_is_valid = after_address.split_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok());
-    if rest.contains('@') || !port_is_valid { None } else { Proxy::new(value).ok() }
-}
-
 #[cfg(any(feature = "rustls", feature = "native-tls"))]
 fn tls() -> ureq::tls::TlsConfig {
     use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
@@ -309,16 +263,14 @@ fn tls() -> ureq::tls::TlsConfig {
     config.root_certs(if own_roots { RootCerts::PlatformVerifier } else { RootCerts::WebPki }).build()
 }
 
-/// Returns the proxy for a URL. There is none for loopback, which a proxy would resolve to its own machine.
-fn proxy_for<'a>(
-    proxy: &'a Result<Option<EnvProxy>, InvalidProxy>,
+/// Returns the proxy for a URL, and the variable that names it.
+fn proxy_for(
+    proxy: &Result<Option<EnvProxy>, InvalidProxy>,
     url: &Url,
-) -> Result<Option<&'a EnvProxy>, InvalidProxy> {
-    if url.is_loopback() {
-        return Ok(None);
-    }
-    let proxy = proxy.as_ref().map_err(|invalid| *invalid)?.as_ref();
-    Ok(proxy.filter(|found| !no_proxy::names(&found.no_proxy, url.host(), url.port())))
+) -> Result<(Option<Proxy>, Option<&'static str>), InvalidProxy> {
+    let Some(EnvProxy { variable, address, .. }) = proxy::for_url(proxy, url)? else { return Ok((None, None)) };
+    let proxy = Proxy::new(address).map_err(|_| (*variable, proxy::NOT_A_PROXY))?;
+    Ok((Some(proxy), Some(variable)))
 }
 
 /// Returns the delay in seconds. A date, and anything else, counts as absent.

@@ -1,14 +1,12 @@
 //! Video files that are either complete or absent.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::mp4::Boxes;
-use crate::random;
+use crate::temp_file::{TempFile, sync_parent_dir};
 
 /// Writes a video from a reader to a file that is either complete or absent, and returns its length in bytes.
 ///
@@ -131,8 +129,7 @@ impl<'a> TempVideo<'a> {
     /// Renames the file to its target, and returns its length in bytes.
     pub(crate) fn persist(mut self) -> Result<u64> {
         let path = self.temp.target;
-        fs::rename(&self.temp.path, path).map_err(Error::io("move the complete video to", path))?;
-        self.temp.renamed = true;
+        self.temp.rename().map_err(Error::io("move the complete video to", path))?;
         sync_parent_dir(path);
         Ok(self.len)
     }
@@ -169,102 +166,10 @@ fn exists(path: &Path) -> Error {
     Error::io("create", path)(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Checks that a video could be written to this path.
-pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    TempFile::create(path).map(drop)
-}
-
-/// Removes the temporary files that killed processes have left beside `path`. A process that is still writing one
-/// fails with an error instead of saving it.
-pub(crate) fn remove_leftovers(path: &Path) {
-    let Ok(entries) = fs::read_dir(parent_dir(path)) else { return };
-    let prefix = temp_prefix(path);
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let bits = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
-        let bits = bits.and_then(|rest| rest.strip_suffix(TEMP_SUFFIX.as_bytes()));
-        if bits.is_some_and(|bits| bits.len() == 16 && bits.iter().all(u8::is_ascii_hexdigit)) {
-            // A leftover costs disk space and nothing else.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// Temporary files are named `.fox.mp4.0123456789abcdef.part`, so that leftovers can be matched to their target.
-fn temp_prefix(path: &Path) -> OsString {
-    let name = path.file_name().unwrap_or_default();
-    let mut prefix = OsString::from(".");
-    if name.len() > MAX_NAME_BYTES {
-        prefix.push(format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(name)));
-    } else {
-        prefix.push(name);
-    }
-    prefix.push(".");
-    prefix
-}
-
-/// The longest name that a temporary file can have with what is added to it: file systems allow 255 bytes. A longer name
-/// is replaced by its hash.
-const MAX_NAME_BYTES: usize = 255 - "..0123456789abcdef.part".len();
-
-const TEMP_SUFFIX: &str = ".part";
-
-/// A temporary file beside its target, removed on drop unless it was renamed.
-#[derive(Debug)]
-struct TempFile<'a> {
-    file: File,
-    path: PathBuf,
-    target: &'a Path,
-    renamed: bool,
-}
-
-impl<'a> TempFile<'a> {
-    /// Creates the temporary file. Fails if `target` is a directory or another non-regular file.
-    fn create(target: &'a Path) -> Result<Self> {
-        let is_directory = target.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-        let reason = match fs::metadata(target) {
-            _ if is_directory || target.file_name().is_none() => Some(io::ErrorKind::IsADirectory.into()),
-            Ok(found) if found.is_dir() => Some(io::ErrorKind::IsADirectory.into()),
-            Ok(found) if !found.is_file() => Some(io::Error::other("it exists and is not a regular file")),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            return Err(Error::io("write a video to", target)(reason));
-        }
-        // A random name, so that no other process writes to the file that is renamed later.
-        let mut name = temp_prefix(target);
-        name.push(format!("{:016x}{TEMP_SUFFIX}", random::bits()));
-        let path = parent_dir(target).join(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(Error::io("create a file in", parent_dir(target)))?;
-        Ok(TempFile { file, path, target, renamed: false })
-    }
-}
-
-impl Drop for TempFile<'_> {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // Ignore the result: the error that caused the drop is the one to report.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Makes a new file name survive a power failure, where the file system can. The file itself is synced by its writer.
-pub(crate) fn sync_parent_dir(path: &Path) {
-    #[cfg(unix)]
-    let _ = File::open(parent_dir(path)).and_then(|folder| folder.sync_all());
-    #[cfg(not(unix))]
-    let _ = path;
-}
-
-pub(crate) fn parent_dir(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -284,23 +189,6 @@ mod tests {
             buf[0] = 0;
             Ok(1)
         }
-    }
-
-    #[test]
-    fn a_file_may_have_the_longest_name_that_the_file_system_allows() {
-        let folder = tempfile::tempdir().unwrap();
-        for length in [232, 233, 255] {
-            let name = "x".repeat(length);
-            let path = folder.path().join(&name);
-            save(VIDEO, &path).unwrap();
-            save_new(VIDEO, &path).unwrap_err();
-            let other = folder.path().join("y".repeat(length));
-            let (leftover, other) = (TempFile::create(&path).unwrap(), TempFile::create(&other).unwrap());
-            remove_leftovers(&path);
-            assert!(!leftover.path.exists() && other.path.exists(), "{length}");
-            fs::remove_file(&path).unwrap();
-        }
-        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[test]
@@ -387,27 +275,6 @@ mod tests {
         drop(TempVideo::write(VIDEO, &path).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["video.mp4"]);
-    }
-
-    #[test]
-    fn remove_leftovers_removes_only_temporary_files_of_this_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.mp4");
-        let others = [
-            "a.mp4",
-            ".a.mp4.part",
-            ".a.mp4.0123456789abcde.part",
-            ".a.mp4.0123456789abcdeg.part",
-            ".a.mp4.b.0123456789abcdef.part",
-            ".b.mp4.0123456789abcdef.part",
-        ];
-        for name in others.into_iter().chain([".a.mp4.0123456789abcdef.part", ".a.mp4.ffffffffffffffff.part"]) {
-            fs::write(folder.path().join(name), "").unwrap();
-        }
-        remove_leftovers(&path);
-        let left = names(folder.path());
-        assert_eq!(left.len(), others.len());
-        assert!(others.iter().all(|name| left.iter().any(|left| left == name)), "{left:?}");
     }
 
     #[test]

@@ -141,6 +141,7 @@ fn return_to(idle: &Weak<Idle>) -> Option<Arc<Channel<Job>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::mpsc::{self, channel};
 
     use super::*;
@@ -175,12 +176,11 @@ mod tests {
     #[test]
     fn a_few_threads_are_kept() {
         let workers = Workers::default();
-        let all = std::sync::Barrier::new(MAX_IDLE + 2);
-        let all = Arc::new(all);
+        let all = Arc::new(Barrier::new(MAX_IDLE + 2));
         thread::scope(|scope| {
             for _ in 0..MAX_IDLE + 2 {
                 let all = Arc::clone(&all);
-                scope.spawn(|| workers.run(LONG, move || drop(all.wait())).unwrap());
+                scope.spawn(|| workers.run(LONG, move || all.wait()).unwrap());
             }
         });
         assert_eq!(workers.0.lock().unwrap().len(), MAX_IDLE);

@@ -253,7 +253,7 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
     let why = match forbidden {
         Some(Forbidden::Copy) => {
             "this is a copy that Cargo has made, and a file that is generated here would be lost; generate it in the \
-             package's own directory, and check that `include` in its Cargo.toml names the file and its receipt"
+             package's own directory, commit the file and its receipt, and check that `include` in Cargo.toml names both"
                 .to_owned()
         }
         Some(Forbidden::Because(reason)) => (*reason).to_owned(),

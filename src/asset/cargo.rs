@@ -30,7 +30,8 @@ pub(super) fn lacks_tls() -> bool {
 
 /// Returns `true` if the environment names an emulator as the server.
 pub(super) fn is_emulator_set() -> bool {
-    ["AIML_API_BASE", "AIMLAPI_API_BASE"].iter().any(|name| env::var(name).is_ok_and(|base| is_emulator(&base)))
+    let base = |name| env::var(name).ok().filter(|base| !base.is_empty());
+    base("AIML_API_BASE").or_else(|| base("AIMLAPI_API_BASE")).is_some_and(|base| is_emulator(&base))
 }
 
 /// Returns the command with these arguments that sets the variable for one run. On Windows, the form is one that cmd,

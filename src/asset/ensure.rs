@@ -13,8 +13,8 @@ use crate::batch::DEFAULT_MAX_IN_FLIGHT;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::generation::Status;
-use crate::save::parent_dir;
 use crate::stream::BatchUpdates;
+use crate::temp_file::parent_dir;
 use crate::ticks::{Source, Ticks};
 use crate::update::Update;
 

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Video};
 use crate::recover::Recovery;
 use crate::request::VideoRequest;
-use crate::save::{check_writable, remove_leftovers};
+use crate::temp_file::{check_writable, remove_leftovers};
 
 /// Returns `true` if an asset is current, and `false` if it needs the service. Fails if it needs a person.
 pub(super) fn check_without_client(asset: &Asset, all: &[&Asset]) -> Result<bool> {

@@ -15,7 +15,8 @@ use super::state::Asset;
 use crate::charged::Charged;
 use crate::error::{Error, Result};
 use crate::mp4::Boxes;
-use crate::save::{TempVideo, sync_parent_dir};
+use crate::save::TempVideo;
+use crate::temp_file::sync_parent_dir;
 
 /// The fate of a file.
 #[derive(Debug, PartialEq)]

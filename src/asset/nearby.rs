@@ -13,7 +13,7 @@ use super::receipt::{self, FileId};
 use super::state::{Asset, State};
 use crate::charged::Charged;
 use crate::error::Result;
-use crate::save::parent_dir;
+use crate::temp_file::parent_dir;
 
 /// A receipt that records a completed generation for the request of an asset with another name.
 struct Twin {
@@ -92,14 +92,17 @@ fn paths_in(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Finds a file beside an asset that has the length of the video that is missing, and no receipt: the asset was probably
-/// renamed, and only its receipt was.
+/// Finds a file beside an asset that has the length of its missing video, and that no receipt explains: probably, the
+/// asset was renamed, and only its receipt was moved.
 pub(super) fn find_video(asset: &Asset, attempt: &Attempt) -> Option<PathBuf> {
+    let extension = asset.path().extension()?;
     let is_its_length = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| attempt.has_file_size(found.len()));
-    let is_its_kind = |path: &PathBuf| path.extension() == asset.path().extension();
-    let is_untracked = |path: &PathBuf| !receipt::path_of(path).exists();
+    let has_receipt = |path: &Path| receipt::path_of(path).exists();
+    // A video that was kept, such as `fox.1a2b3c4d.mp4`, belongs to the receipt of `fox.mp4`.
+    let is_kept = |path: &PathBuf| has_receipt(&path.with_extension("").with_extension(extension));
     let mut paths = paths_in(parent_dir(asset.path())).into_iter();
-    paths.find(|path| is_its_kind(path) && is_its_length(path) && is_untracked(path))
+    paths
+        .find(|path| path.extension() == Some(extension) && is_its_length(path) && !has_receipt(path) && !is_kept(path))
 }
 
 /// Returns the video that the receipt records for a request; `Some(None)` if it is not beside the receipt.

@@ -9,7 +9,7 @@ use super::receipt::FileId;
 use super::state::Asset;
 use crate::charged::Charged;
 use crate::error::{Error, Result};
-use crate::save::sync_parent_dir;
+use crate::temp_file::sync_parent_dir;
 
 /// Returns the assets without repetitions, each with its index, ordered by path. Processes that lock receipts in the same
 /// order cannot deadlock.

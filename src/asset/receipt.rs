@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::event::Event;
 use super::journal::{Journal, Parsed, parse};
 use crate::error::{Error, Result};
-use crate::save::sync_parent_dir;
+use crate::temp_file::sync_parent_dir;
 
 /// The maximum length of a receipt, many times that of any real one. A longer file is something else.
 const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;

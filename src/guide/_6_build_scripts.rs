@@ -122,7 +122,8 @@
 //! let emulator = Emulator::start();
 //! let folder = std::env::temp_dir().join(format!("fires-{}", std::process::id()));
 //! let assets = ["campfire", "bonfire"].map(|fire| {
-//!     Asset::new(folder.join(format!("{fire}.mp4")), VideoRequest::new(format!("A {fire}")))
+//!     let path = folder.join(format!("{fire}.mp4"));
+//!     Asset::new(path, VideoRequest::new(format!("A {fire}")))
 //! });
 //! let mut made = 0;
 //! for (index, update) in Ensure::new(&assets).updates(|| Ok(emulator.client()))? {

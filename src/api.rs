@@ -88,14 +88,13 @@ impl Api {
         match Verdict::on_create(response.status) {
             Verdict::Read => {
                 let read = wire::created(&response.body, response.inference_id.as_deref());
-                let read = read.or_else(|malformed| {
-                    let id = response.id_of_broken_body().and_then(|id| id.parse().ok());
-                    id.ok_or(malformed)
-                });
                 read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
             }
             Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),
-            Verdict::Ambiguous => Err(ambiguous(unexpected(request, response, None, redactor))),
+            Verdict::Ambiguous => {
+                let cause = redirect(response.status);
+                Err(ambiguous(unexpected(request, response, cause, redactor)))
+            }
         }
     }
 
@@ -147,11 +146,10 @@ impl Api {
                 Err(malformed) => (RetryClass::Transient, Some(malformed.into())),
             },
             Verdict::Refused(class) => return Err(refused(request(), &response, class, redactor)),
-            Verdict::Ambiguous if (300..400).contains(&response.status) => {
-                let reason = "redirects are not followed, because they could send the API key to another host";
-                (RetryClass::Permanent, Some(reason.into()))
-            }
-            Verdict::Ambiguous => (RetryClass::Transient, None),
+            Verdict::Ambiguous => match redirect(response.status) {
+                Some(reason) => (RetryClass::Permanent, Some(reason)),
+                None => (RetryClass::Transient, None),
+            },
         };
         let retry_after = response.retry_after;
         Err(FailedAttempt { class, retry_after, error: Box::new(unexpected(request(), response, cause, redactor)) })
@@ -213,6 +211,12 @@ fn refused(request: String, response: &Response, class: RetryClass, redactor: &R
             retry_after: response.retry_after,
         }),
     }
+}
+
+/// Returns why a redirect is not a usable response, or `None` for any other status.
+fn redirect(status: u16) -> Option<BoxError> {
+    let reason = "redirects are not followed, because they could send the API key to another host";
+    (300..400).contains(&status).then(|| reason.into())
 }
 
 /// For an incomplete body, the transport error is the better cause than the JSON error that it leads to.

@@ -15,7 +15,7 @@ use crate::response::{Received, Response};
 use crate::resume_budget::MAX_TRANSFER_TIME;
 use crate::retry::RetryClass;
 use crate::sending::{Sending, TrackedBody};
-use crate::timed_reader::TimedReader;
+use crate::timed_reader::{self, TimedReader};
 use crate::timeouts::Timeouts;
 use crate::url::Url;
 use crate::worker::{Stopped, Workers};
@@ -189,7 +189,7 @@ impl Http {
                         permanent(format!("redirected to {location}: {reason}"))
                     })?;
                 }
-                _ => return Ok(self.read_file_response(response)),
+                _ => return Ok(self.read_file_response(response, &url)),
             }
         }
         Err(permanent(format!("too many redirects (limit {MAX_REDIRECTS})")))
@@ -219,7 +219,7 @@ impl Http {
         response.map_err(|error| error.through(variable))
     }
 
-    fn read_file_response(&self, response: HttpResponse) -> FileResponse {
+    fn read_file_response(&self, response: HttpResponse, url: &Url) -> FileResponse {
         let (head, body) = response.into_parts();
         let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let codings = head.headers.get_all("transfer-encoding").iter().filter_map(|value| value.to_str().ok());
@@ -233,10 +233,9 @@ impl Http {
             framing,
             range: header("content-range").and_then(ContentRange::parse),
             validators: Validators::new(header("etag"), header("last-modified"), header("date")),
-            body: match framing {
-                // Between chunks, and after the last one, bytes may arrive for ever that no reader sees.
-                Framing::Chunked => Box::new(TimedReader::new(body, &self.workers, self.timeouts.stall)),
-                Framing::Length(_) | Framing::UntilClose => Box::new(body),
+            body: match timed_reader::limit(url.is_https(), framing, self.timeouts.stall) {
+                Some(limit) => Box::new(TimedReader::new(body, &self.workers, limit)),
+                None => Box::new(body),
             },
         }
     }

@@ -21,17 +21,6 @@ pub(crate) struct Response {
     pub(crate) body_error: Option<BoxError>,
 }
 
-impl Response {
-    /// Returns the `x-inference-id` if the body broke off within a JSON object, or before it.
-    ///
-    /// The head of such a response has arrived, and it is the service's: a gateway's own page is not JSON.
-    pub(crate) fn id_of_broken_body(&self) -> Option<&str> {
-        let body = self.body.trim_ascii_start();
-        let is_broken = self.body_error.is_some() && (body.is_empty() || body.starts_with(b"{"));
-        self.inference_id.as_deref().filter(|_| is_broken)
-    }
-}
-
 /// A response that another thread reads.
 #[derive(Clone, Default)]
 pub(crate) struct Received(Arc<Mutex<Option<Response>>>);

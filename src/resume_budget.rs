@@ -10,9 +10,9 @@ const MIN_PROGRESS: u64 = 64 * 1024;
 /// hours.
 const MIN_SPEED: f64 = 1024.0;
 
-/// The time limit of one transfer. It bounds what no reader can see: a TLS record or a trailer that arrives byte by
-/// byte. A slow transfer must not reach it: without validators it would start over, and never end. In a day, 84 MiB
-/// arrive at the lowest rate.
+/// The time limit of one transfer. It ends a read that nobody waits for any more, of a TLS record or a trailer that
+/// arrives byte by byte. A slow transfer must not reach it: without validators it would start over, and never end. In a
+/// day, 84 MiB arrive at the lowest rate.
 pub(crate) const MAX_TRANSFER_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The time and the attempts that a download has spent since its last progress.

@@ -3,12 +3,13 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
+use crate::file_response::Framing;
 use crate::worker::Workers;
 
 /// A body that is read on a worker thread, so that a server cannot hold up the thread that wants its bytes.
 ///
-/// The timeouts of the HTTP library start over with each byte that arrives. A chunk extension or a trailer may arrive
-/// byte by byte, and never become a byte of the body.
+/// The timeouts of the HTTP library start over with each byte that arrives. A TLS record, a chunk extension or a trailer
+/// may arrive byte by byte, and not become a byte of the body for hours.
 pub(crate) struct TimedReader {
     workers: Workers,
     limit: Duration,
@@ -26,6 +27,19 @@ struct Source {
 
 /// As much as one read of a connection returns.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The time in which the longest TLS record, of 16 KiB, arrives at the lowest transfer rate. None of it can be read before
+/// all of it has arrived.
+const RECORD_TIME: Duration = Duration::from_secs(16);
+
+/// Returns the time limit of a read, or `None` for a body of which no byte can be hidden from its reader.
+pub(crate) fn limit(is_https: bool, framing: Framing, stall: Duration) -> Option<Duration> {
+    match framing {
+        _ if is_https => Some(stall.max(RECORD_TIME)),
+        Framing::Chunked => Some(stall),
+        Framing::Length(_) | Framing::UntilClose => None,
+    }
+}
 
 impl TimedReader {
     pub(crate) fn new(body: impl Read + Send + Sync + 'static, workers: &Workers, limit: Duration) -> Self {
@@ -67,6 +81,24 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn bodies_that_can_hide_bytes_are_read_with_a_limit() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let table = [
+            (false, Framing::Length(5), 30, None),
+            (false, Framing::UntilClose, 30, None),
+            (false, Framing::Chunked, 30, Some(30)),
+            (false, Framing::Chunked, 1, Some(1)),
+            (true, Framing::Length(5), 30, Some(30)),
+            (true, Framing::Chunked, 30, Some(30)),
+            (true, Framing::UntilClose, 1, Some(16)),
+        ];
+        for (is_https, framing, stall, expected) in table {
+            let found = limit(is_https, framing, stall * SECOND);
+            assert_eq!(found, expected.map(|seconds: u32| seconds * SECOND), "{is_https} {framing:?} {stall}");
+        }
+    }
 
     #[test]
     fn bytes_arrive_in_order_in_buffers_of_any_size() {

@@ -61,6 +61,10 @@ impl Url {
         Ok(url)
     }
 
+    pub(crate) fn is_https(&self) -> bool {
+        self.is_https
+    }
+
     /// Returns the host: a lowercase name, an IPv4 address, or an IPv6 address in brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host

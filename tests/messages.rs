@@ -53,6 +53,11 @@ fn unknown_outcomes_name_the_id_to_look_up() {
             Step::Truncate(10),
             "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
         ),
+        (
+            Step::redirect(307, "/elsewhere"),
+            "unexpected response with status 307\n  \
+             caused by: redirects are not followed, because they could send the API key to another host",
+        ),
         (Step::body("{}"), "unexpected response with status 200: {}\n  caused by: the id is missing or invalid"),
         (
             Step::body("<p>"),

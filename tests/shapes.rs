@@ -35,29 +35,6 @@ fn generated(body: &str) -> (Result<Video, Error>, usize) {
 }
 
 #[test]
-fn the_id_in_the_head_of_a_response_survives_a_broken_body() {
-    let broken = |header, body| format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 100\r\n\r\n{body}");
-    const HEADER: &str = "x-inference-id: a:b\r\n";
-    let table = [
-        (broken(HEADER, ""), true),
-        (broken(HEADER, r#"{"id":"a"#), true),
-        (broken(HEADER, "<html>"), false),
-        (broken("x-inference-id: a b\r\n", "{"), false),
-        (broken("", "{"), false),
-        // A body that has not broken off is all that there is.
-        (response(200, HEADER, ""), false),
-        (response(200, HEADER, r#"{"id":"a"#), false),
-    ];
-    for (response, has_id) in table {
-        let (_server, client) = client_of("a-key", vec![response.clone()]);
-        match client.create(&fox()) {
-            Ok(id) => assert!(has_id && id.as_str() == "a:b", "{response}"),
-            Err(error) => assert!(!has_id && matches!(error, Error::OutcomeUnknown { .. }), "{response}: {error:?}"),
-        }
-    }
-}
-
-#[test]
 fn failed_statuses_end_the_wait_with_their_reason() {
     let detail = r#""error":{"detail":[{"loc":["body","prompt"],"msg":"too long","type":"t","input":"x"}]}"#;
     let table = [

@@ -292,24 +292,21 @@ mod tests {
 
     #[test]
     fn reasons_are_searched_for_up_to_a_depth() {
-        let nested = |wrap: fn(String) -> String, times| (0..times).fold(r#""x""#.to_owned(), |json, _| wrap(json));
-        let list = |json| format!("[{json}]");
-        let message = |json| format!(r#"{{"message":{json}}}"#);
-        let details = |json| format!(r#"{{"errors":{json}}}"#);
-        let text = |json| serde_json::to_string(&format!("[{json}]")).unwrap();
-        let table: [(fn(String) -> String, usize); 4] = [(list, 7), (message, 7), (details, 7), (text, 3)];
-        for (wrap, most) in table {
-            let found = |times| reason(&format!(r#"{{"error":{}}}"#, nested(wrap, times)));
-            assert_eq!(
-                (found(most), found(most + 1)),
-                ("x".to_owned(), r#""x""#.to_owned()),
-                "{}",
-                wrap(String::new())
-            );
+        let wraps: [fn(&str) -> String; 4] = [
+            |json| format!("[{json}]"),
+            |json| format!(r#"{{"message":{json}}}"#),
+            |json| format!(r#"{{"errors":{json}}}"#),
+            |json| serde_json::to_string(&format!("[{json}]")).unwrap(),
+        ];
+        let nested = |wrap: fn(&str) -> String, innermost: &str, times| {
+            (0..times).fold(innermost.to_owned(), |json, _| wrap(&json))
+        };
+        for (wrap, most) in wraps.into_iter().zip([7, 7, 7, 3]) {
+            let found = |times| reason(&format!(r#"{{"error":{}}}"#, nested(wrap, r#""x""#, times)));
+            assert_eq!((found(most).as_str(), found(most + 1).as_str()), ("x", r#""x""#), "{}", wrap("…"));
         }
-        let meta = |json| format!(r#"{{"meta":{json}}}"#);
-        let found = |times| refused(&(0..times).fold(r#"{"message":"x"}"#.to_owned(), |json, _| meta(json)));
-        assert_eq!((found(7), found(8)), ("x".to_owned(), r#""x""#.to_owned()));
+        let found = |times| refused(&nested(|json| format!(r#"{{"meta":{json}}}"#), r#"{"message":"x"}"#, times));
+        assert_eq!((found(7).as_str(), found(8).as_str()), ("x", r#""x""#));
         assert!(found(9).starts_with(r#"{"meta":"#), "{}", found(9));
     }
 

@@ -51,7 +51,8 @@ fn unknown_outcomes_name_the_id_to_look_up() {
         (Step::Html(502), "unexpected response with status 502: <html><body><h1>502</h1></body></html>"),
         (
             Step::Truncate(10),
-            "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
+            "unexpected response with status 200: {\"error\":n\n  \
+             caused by: the server closed the connection; its header x-inference-id names generation UUID:MODEL",
         ),
         (
             Step::redirect(307, "/elsewhere"),

@@ -277,6 +277,6 @@ mod tests {
         // The `u` and the brace are long escapes themselves.
         let escaped = |hex: &str| format!("%{}{hex}", "25".repeat(10));
         let chars: Vec<char> = format!("\\{}{}2b}}", escaped("75"), escaped("7b")).chars().collect();
-        assert!(Readings::of(&chars).at(0).all(|(_, end)| end <= MAX_ESCAPE_CHARS));
+        assert!(Readings::of(&chars).at(0).iter().all(|(_, end)| *end <= MAX_ESCAPE_CHARS));
     }
 }

@@ -223,7 +223,19 @@ mod tests {
     fn a_usable_url_completes_a_generation() {
         for word in ["queued", "generating", "waiting", "dreaming", "READY"] {
             assert_eq!(video(&format!(r#"{{"status":"{word}","video":"https://h/v"}}"#)).url, "https://h/v");
-            for unusable in ["null", "{}", r#"{"url":""}"#, r#""/v""#, r#""pending""#, r#"["://"]"#, "[]", "7"] {
+            for unusable in [
+                "null",
+                "{}",
+                r#"{"url":""}"#,
+                r#""/v""#,
+                r#""pending""#,
+                r#""https://""#,
+                r#""1://h/v""#,
+                r#""/v?from=https://h""#,
+                r#"["://"]"#,
+                "[]",
+                "7",
+            ] {
                 let status = read(&format!(r#"{{"status":"{word}","video":{unusable}}}"#)).unwrap();
                 assert!(!status.is_finished(), "{word} {unusable}: {status:?}");
             }

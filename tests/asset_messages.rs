@@ -182,9 +182,6 @@ fn a_build_stops_with_what_was_renamed_edited_or_lost() {
     );
     fs::rename(new.path(), old.path()).unwrap();
     fs::rename(old.receipt_path(), new.receipt_path()).unwrap();
-    // One has another length, and one another extension.
-    fs::write(folder.path().join("another.mp4"), "").unwrap();
-    fs::copy(old.path(), folder.path().join("copy.mov")).unwrap();
     let stop = stopped(&folder, std::slice::from_ref(&new));
     let hint = "its video is missing; if assets/old.mp4 is this video, rename it to assets/new.mp4; otherwise, restore it \
                 from version control, or fetch it again\n";

@@ -216,10 +216,11 @@ fn failed_assets_are_counted_and_name_their_path_once() {
          caused by: assets/owl.mp4 is not current: it is gone",
     );
     let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::StorageFull.into() };
+    let failed = vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)];
+    let error = Error::AssetsNotMade { failed };
+    assert_eq!(error.generation_id().map(|id| id.as_str()), Some("a:b"));
     assert_prints(
-        &Error::AssetsNotMade {
-            failed: vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)],
-        },
+        &error,
         "3 assets could not be made:\n\
          assets/fox.mp4 is not current: look fox-1 up again in some minutes\n\
          assets/owl.mp4: generation a:b exists, but its video was not received; resume it by this id instead of paying \

@@ -61,7 +61,7 @@ use crate::update::Update;
 ///
 /// ```toml
 /// [build-dependencies]
-/// kling = { version = "0.1", default-features = false }
+/// kling = { path = "../kling", default-features = false } # a clone
 /// ```
 ///
 /// ```sh

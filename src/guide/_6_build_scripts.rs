@@ -16,7 +16,7 @@
 //!
 //! ```toml
 //! [build-dependencies]
-//! kling = "0.1"
+//! kling = { path = "../kling" } # a clone
 //! ```
 //!
 //! The program uses the file with `include_bytes!("../assets/campfire.mp4")`.

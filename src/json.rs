@@ -101,7 +101,7 @@ pub(crate) fn repair(json: &[u8]) -> Cow<'_, [u8]> {
 
 /// Returns the text of a JSON string.
 pub(crate) fn string(json: &RawValue) -> Option<String> {
-    // Building serde's error for another value takes longer than reading a whole response.
+    // Building serde's error for another value takes longer than reading a response.
     let json = Some(json.get()).filter(|json| json.starts_with('"'))?;
     serde_json::from_slice(json.as_bytes()).ok()
 }

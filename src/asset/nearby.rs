@@ -55,7 +55,7 @@ pub(super) fn check_not_renamed(asset: &Asset, state: &State, others: &[&Asset],
 
 /// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
 ///
-/// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`
+/// An asset of the call with the same request has a video of its own, and is not a twin. Neither is a rehearsal, if `server`
 /// is another one, because it saves nobody a payment.
 fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
     let own = asset.receipt_path();

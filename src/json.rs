@@ -88,7 +88,7 @@ impl<'a> Object<'a> {
 
 /// Returns the text of a JSON string.
 pub(crate) fn string(json: &RawValue) -> Option<String> {
-    // Building serde's error for another value takes longer than reading a whole response.
+    // Building serde's error for another value takes longer than reading an entire response.
     let json = Some(json.get()).filter(|json| json.starts_with('"'))?;
     serde_json::from_slice(json.as_bytes()).ok()
 }

@@ -274,5 +274,9 @@ mod tests {
             let readings = Readings::of(&chars);
             assert!((2..=most).contains(&readings.at(0).len()), "{text}");
         }
+        // The `u` and the brace are long escapes themselves.
+        let escaped = |hex: &str| format!("%{}{hex}", "25".repeat(10));
+        let chars: Vec<char> = format!("\\{}{}2b}}", escaped("75"), escaped("7b")).chars().collect();
+        assert!(Readings::of(&chars).at(0).iter().all(|&(_, end)| end <= MAX_ESCAPE_CHARS));
     }
 }

@@ -86,6 +86,19 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Replaces each invalid sequence of UTF-8 by the escape of half a surrogate pair: a string that contains one cannot be
+/// read, and spoils no other field.
+pub(crate) fn repair(json: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(json).is_ok() {
+        return Cow::Borrowed(json);
+    }
+    let repaired = json.utf8_chunks().map(|chunk| {
+        let replacement = if chunk.invalid().is_empty() { "" } else { r"\ud800" };
+        chunk.valid().to_owned() + replacement
+    });
+    Cow::Owned(repaired.collect::<String>().into_bytes())
+}
+
 /// Returns the text of a JSON string.
 pub(crate) fn string(json: &RawValue) -> Option<String> {
     // Building serde's error for another value takes longer than reading an entire response.
@@ -146,6 +159,16 @@ mod tests {
             let object = Object::parse(json.as_bytes()).unwrap();
             assert_eq!((object.scalar::<u64>("a"), object.string("b").as_deref()), (None, Some("x")), "{a}");
         }
+    }
+
+    #[test]
+    fn invalid_utf_8_spoils_only_the_field_that_contains_it() {
+        let json = b"{\"a\":\"\xff\",\"b\":\"x\",\"c\":[\"\xc3\"],\"d\":{\"e\xe2\x82\":1}}";
+        let repaired = repair(json);
+        let object = Object::parse(&repaired).unwrap();
+        assert_eq!((object.string("a"), object.string("b").as_deref()), (None, Some("x")));
+        assert!(Object::parse(&repair(b"{\"a\":1}\xff")).is_err());
+        assert!(matches!(repair("{\"a\":\"é\"}".as_bytes()), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -43,7 +43,8 @@ use crate::update::Update;
 /// would delete what was paid for.
 ///
 /// A build that stops lists the assets that are not current. It says what a run would pay for, fetch and replace, and
-/// prints the command. A video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+/// prints the command, on Windows in a form for cmd and PowerShell. A video that was paid for is never deleted: see
+/// [`ensure`](crate::asset::ensure).
 ///
 /// # Output
 ///

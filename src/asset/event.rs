@@ -29,7 +29,7 @@ pub(super) enum Event {
         at: u64,
         client_request_id: String,
         /// The origin of the server, unless it is the service's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         server: Option<String>,
         /// The request body, verbatim. Parsing and re-serializing a number could change it.
         request: Box<RawValue>,
@@ -37,7 +37,7 @@ pub(super) enum Event {
     /// The create request was certainly not accepted, and not charged.
     Refused(Reason),
     Created {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         client_request_id: Option<String>,
         id: GenerationId,
     },
@@ -47,11 +47,11 @@ pub(super) enum Event {
     Ended(Reason),
     /// The complete file is at its path.
     Completed {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         client_request_id: Option<String>,
         file_size: u64,
         credits: Option<Number>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         usd: Option<f64>,
     },
 }
@@ -60,7 +60,7 @@ pub(super) enum Event {
 #[derive(Debug, Serialize)]
 pub(super) struct Reason {
     /// `None` for the attempt of the last `requested` event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<String>,
     pub(super) reason: String,
 }

@@ -30,6 +30,8 @@
 //! git add assets && git commit
 //! ```
 //!
+//! On Windows, the command looks different. A build that stops prints it.
+//!
 //! All other builds only compare the request and the length of the file with the receipt. They need no key and no
 //! network, and they cost nothing. If something differs, the build stops. The message says what differs, how many
 //! generations it takes, and which command pays for them.

@@ -10,6 +10,7 @@ mod server;
 
 use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 
 use jobs::{FileUse, Job, Setting, per_byte, per_poll};
 use measure::{Samples, is_there};
@@ -24,7 +25,18 @@ const USAGE: &str = "usage: peers [--quick | --check]
   --quick   small files, few rounds, no cold builds, and debug builds of few clients
   --check   only kling and ureq, by instructions; fails if a ratio is above its limit";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not with `Debug`, as a result of `main` is: it may be the output of a command.
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("serve") => server::serve(&args[1..]),
@@ -45,6 +57,7 @@ fn has_valgrind() -> bool {
 
 /// How much is measured.
 struct Scale {
+    /// The runs of a job that takes milliseconds. Longer ones run three times.
     rounds: usize,
     large: u64,
     large_name: &'static str,
@@ -52,8 +65,8 @@ struct Scale {
     polls: u64,
 }
 
-const FULL: Scale = Scale { rounds: 5, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 };
-const QUICK: Scale = Scale { rounds: 3, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 };
+const FULL: Scale = Scale { rounds: 11, large: 1 << 30, large_name: "1 GiB", cold_builds: 3, polls: 1000 };
+const QUICK: Scale = Scale { rounds: 5, large: 64 << 20, large_name: "64 MiB", cold_builds: 0, polls: 200 };
 
 fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     let peers = peers::present();
@@ -65,7 +78,7 @@ fn compare(scale: &Scale) -> Result<(), Box<dyn Error>> {
     if !absent.is_empty() {
         println!("Left out, because not installed: {}.", absent.join(", "));
     }
-    println!("Times as much as bare ureq: medians of {} alternating runs, ± half of their range.", scale.rounds);
+    println!("Times as much as bare ureq: medians of alternating runs, ± half of their range.");
     let in_debug: Vec<_> = peers.iter().copied().filter(|peer| scale.cold_builds > 0 || is_quick(peer)).collect();
     for (profile, peers) in [(Profile::Release, &peers), (Profile::Debug, &in_debug)] {
         for peer in peers {

@@ -1,6 +1,6 @@
 //! Runs the emulator as a process of its own, for any client: `cargo run --example emulator -- --port 8080`.
 //!
-//! Without a clone of the repository: `cargo install kling --example emulator --features emulator`.
+//! To install it: `cargo install --path . --example emulator --features emulator`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

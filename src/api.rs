@@ -88,12 +88,14 @@ impl Api {
         match Verdict::on_create(response.status) {
             Verdict::Read => {
                 let read = wire::created(&response.body, response.inference_id.as_deref());
-                read.map_err(|malformed| ambiguous(unexpected(request, response, Some(malformed.into()), redactor)))
+                read.map_err(|malformed| {
+                    ambiguous(unexpected_create(request, response, Some(malformed.into()), redactor))
+                })
             }
             Verdict::Refused(class) => Err(refused(request, &response, class, redactor)),
             Verdict::Ambiguous => {
                 let cause = redirect(response.status);
-                Err(ambiguous(unexpected(request, response, cause, redactor)))
+                Err(ambiguous(unexpected_create(request, response, cause, redactor)))
             }
         }
     }
@@ -224,6 +226,17 @@ fn unexpected(request: String, response: Response, cause: Option<BoxError>, reda
     let Response { status, body, body_error, .. } = response;
     let source = body_error.or(cause).map(|cause| redactor.cause(cause));
     Error::UnexpectedResponse { request, status, body: redactor.excerpt(&body), source }
+}
+
+/// Keeps the id in the head of a response whose body is of no use. It may be a gateway's, so it does not prove anything.
+fn unexpected_create(request: String, response: Response, cause: Option<BoxError>, redactor: &Redactor) -> Error {
+    let id = response.inference_id.as_ref().map(|id| redactor.excerpt(id.as_bytes()));
+    let mut error = unexpected(request, response, cause, redactor);
+    if let (Error::UnexpectedResponse { source, .. }, Some(id)) = (&mut error, id) {
+        let reason = source.take().map(|reason| format!("{reason}; ")).unwrap_or_default();
+        *source = Some(format!("{reason}its header x-inference-id names generation {id}").into());
+    }
+    error
 }
 
 #[cfg(test)]

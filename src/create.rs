@@ -25,7 +25,7 @@ pub(crate) enum Attempt {
     Created(GenerationId),
     /// The service certainly did not accept it. The next attempt is due at [`Create::due`].
     Retrying(Error),
-    /// There is no next attempt. The server may have requested a delay for other requests.
+    /// No attempt follows. The server may have requested a delay for other requests.
     Failed(Error, Option<Duration>),
 }
 

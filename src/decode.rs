@@ -1,6 +1,5 @@
 //! Reads escaped text in every way: as it is, and with JSON, HTML and URL escapes resolved.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 /// The longest escape of one character: `&amp;amp;#x2d;`, and `\u002d` in a JSON string four times over, are shorter.
@@ -14,19 +13,22 @@ const ENTITIES: &str = "AMP& GT> Hat^ LT< QUOT\" UnderBar_ VerticalLine| amp& ap
 /// One reading at a place: the character, and the place of the next one.
 pub(crate) type Reading = (char, usize);
 
+/// Characters, each with the lengths of its readings: bit 1 for 1, and so on.
+type Lengths = Vec<(char, u32)>;
+
 /// The readings at each place of a text. A place usually has one: the character that stands there. It has more where
 /// an escape begins, and where an escape is itself escaped.
 pub(crate) struct Readings {
-    /// For each place, the characters that it may stand for, and the lengths of their readings: bit 1 for 1, and so on.
-    places: Vec<Vec<(char, u32)>>,
-    /// The escapes after `\\`, `%` and `&`, by the place after it.
-    escapes: HashMap<(char, usize), Vec<(char, u32)>>,
+    /// For each place, the characters that it may stand for.
+    places: Vec<Lengths>,
+    /// For each place, the escapes after a `\\`, `%` or `&` that ends there.
+    escapes: Vec<Vec<(char, Lengths)>>,
 }
 
 impl Readings {
     pub(crate) fn of(text: &[char]) -> Self {
         let places = text.iter().map(|&c| vec![(c, 1 << 1)]).collect();
-        let mut readings = Readings { places, escapes: HashMap::new() };
+        let mut readings = Readings { places, escapes: vec![Vec::new(); text.len() + 1] };
         // Backwards: an escape consists of the readings of later places.
         for at in (0..text.len()).rev() {
             readings.add_escapes(at);
@@ -35,10 +37,12 @@ impl Readings {
     }
 
     /// Returns the readings at a place.
-    pub(crate) fn at(&self, at: usize) -> impl Iterator<Item = Reading> {
-        let lengths = |lengths: u32| (1..=MAX_ESCAPE_CHARS).filter(move |length| lengths & 1 << length != 0);
-        let place = self.places.get(at).into_iter().flatten();
-        place.flat_map(move |&(c, found)| lengths(found).map(move |length| (c, at + length)))
+    pub(crate) fn at(&self, at: usize) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        for &(c, lengths) in self.places.get(at).into_iter().flatten() {
+            readings.extend(ends(at, lengths).map(|end| (c, end)));
+        }
+        readings
     }
 
     /// Adds the escapes that begin at `at`. If an escape stands for the first character of another, as `%25` in
@@ -46,17 +50,20 @@ impl Readings {
     fn add_escapes(&mut self, at: usize) {
         let mut added = vec![(self.places[at][0].0, at + 1)];
         while let Some((c, end)) = added.pop() {
-            let escaped = match (self.escapes.get(&(c, end)), c) {
-                (Some(escaped), _) => escaped.clone(),
+            let known = self.escapes[end].iter().find(|(first, _)| *first == c);
+            let escaped = match (known, c) {
+                (Some((_, escaped)), _) => escaped.clone(),
                 (None, '\\') => self.after_backslash(end),
                 (None, '%') => self.after_percent(end),
                 (None, '&') => self.after_ampersand(end),
                 _ => continue,
             };
-            self.escapes.entry((c, end)).or_insert_with(|| escaped.clone());
+            if known.is_none() {
+                self.escapes[end].push((c, escaped.clone()));
+            }
             for (c, lengths) in escaped {
                 let lengths = self.add(at, c, lengths << (end - at));
-                added.extend((1..=MAX_ESCAPE_CHARS).filter(|length| lengths & 1 << length != 0).map(|n| (c, at + n)));
+                added.extend(ends(at, lengths).map(|end| (c, end)));
             }
         }
     }
@@ -78,7 +85,7 @@ impl Readings {
     }
 
     /// Reads `\u002d`, `\u{2d}`, `\x2d`, `\055`, `\/` and `\n`, given the place after the backslash.
-    fn after_backslash(&self, at: usize) -> Vec<(char, u32)> {
+    fn after_backslash(&self, at: usize) -> Lengths {
         let mut escaped = Escaped::after(at);
         for &(c, lengths) in self.places.get(at).into_iter().flatten() {
             match c {
@@ -87,13 +94,13 @@ impl Readings {
                 _ => {}
             }
         }
-        for u in [self.ends(at, 'u'), self.ends(at, 'U')].concat() {
+        for u in self.after(at, &['u', 'U']) {
             escaped.extend(self.numbers(u, 16, 4..=4));
-            for brace in self.ends(u, '{') {
+            for brace in self.after(u, &['{']) {
                 escaped.extend(self.closed(&self.numbers(brace, 16, 1..=6), '}'));
             }
         }
-        for x in self.ends(at, 'x') {
+        for x in self.after(at, &['x']) {
             escaped.extend(self.numbers(x, 16, 2..=2));
         }
         escaped.extend(self.numbers(at, 8, 1..=3));
@@ -101,31 +108,28 @@ impl Readings {
     }
 
     /// Reads `%2d` and `%u002d`, given the place after the percent sign.
-    fn after_percent(&self, at: usize) -> Vec<(char, u32)> {
+    fn after_percent(&self, at: usize) -> Lengths {
         let mut escaped = Escaped::after(at);
         escaped.extend(self.numbers(at, 16, 2..=2));
-        for u in self.ends(at, 'u') {
+        for u in self.after(at, &['u']) {
             escaped.extend(self.numbers(u, 16, 4..=4));
         }
         escaped.found
     }
 
     /// Reads `&#45;`, `&#x2d;` and `&amp;`, given the place after the ampersand. Browsers do not need the semicolon.
-    fn after_ampersand(&self, at: usize) -> Vec<(char, u32)> {
+    fn after_ampersand(&self, at: usize) -> Lengths {
         let mut codes = Vec::new();
-        for hash in self.ends(at, '#') {
+        for hash in self.after(at, &['#']) {
             codes.extend(self.numbers(hash, 10, 1..=6));
-            for x in [self.ends(hash, 'x'), self.ends(hash, 'X')].concat() {
+            for x in self.after(hash, &['x', 'X']) {
                 codes.extend(self.numbers(x, 16, 1..=6));
             }
         }
         for entity in ENTITIES.split(' ') {
             let (name, c) = entity.split_at(entity.len() - 1);
-            let mut ends = vec![at];
-            for c in name.chars() {
-                ends = ends.into_iter().flat_map(|at| self.ends(at, c)).collect();
-            }
-            codes.extend(c.chars().flat_map(|c| ends.iter().map(move |&end| (c.into(), end))));
+            let code = u32::from(c.as_bytes()[0]);
+            codes.extend(self.after_name(at, name).into_iter().map(|end| (code, end)));
         }
         let mut escaped = Escaped::after(at);
         escaped.extend(self.closed(&codes, ';'));
@@ -133,14 +137,32 @@ impl Readings {
         escaped.found
     }
 
-    /// Returns the ends of the readings of `c` at a place.
-    fn ends(&self, at: usize, c: char) -> Vec<usize> {
-        self.at(at).filter(|(found, _)| *found == c).map(|(_, end)| end).collect()
+    /// Returns the ends of the readings of any of these characters at a place.
+    fn after(&self, at: usize, any_of: &[char]) -> Vec<usize> {
+        let readings = self.at(at).into_iter();
+        readings.filter(|(c, _)| any_of.contains(c)).map(|(_, end)| end).collect()
+    }
+
+    /// Returns the ends of the readings of these characters in a row.
+    fn after_name(&self, at: usize, name: &str) -> Vec<usize> {
+        let mut ends = vec![at];
+        for c in name.chars() {
+            let mut longer = Vec::new();
+            for end in ends {
+                longer.extend(self.after(end, &[c]));
+            }
+            ends = longer;
+        }
+        ends
     }
 
     /// Returns the codes that the closing character follows, with the place after it.
     fn closed(&self, codes: &[(u32, usize)], close: char) -> Vec<(u32, usize)> {
-        codes.iter().flat_map(|&(code, end)| self.ends(end, close).into_iter().map(move |end| (code, end))).collect()
+        let mut closed = Vec::new();
+        for &(code, end) in codes {
+            closed.extend(self.after(end, &[close]).into_iter().map(|end| (code, end)));
+        }
+        closed
     }
 
     /// Returns the numbers at a place and their ends, for each permitted count of digits.
@@ -149,12 +171,14 @@ impl Readings {
         for count in 1..=*digits.end() {
             let mut longer = Vec::new();
             for (number, end) in open {
-                let digits = self.at(end).filter_map(|(c, end)| Some((c.to_digit(radix)?, end)));
-                longer.extend(digits.map(|(digit, end)| (number * radix + digit, end)));
+                for (c, end) in self.at(end) {
+                    if let Some(digit) = c.to_digit(radix).filter(|_| end - at < MAX_ESCAPE_CHARS) {
+                        longer.push((number * radix + digit, end));
+                    }
+                }
             }
-            longer.retain(|(_, end)| end - at < MAX_ESCAPE_CHARS);
             if digits.contains(&count) {
-                numbers.extend(longer.iter().copied());
+                numbers.extend(&longer);
             }
             open = longer;
         }
@@ -162,10 +186,15 @@ impl Readings {
     }
 }
 
+/// Returns the ends of the readings of these lengths at a place.
+fn ends(at: usize, lengths: u32) -> impl Iterator<Item = usize> {
+    (1..=MAX_ESCAPE_CHARS).filter(move |length| lengths & 1 << length != 0).map(move |length| at + length)
+}
+
 /// The characters that an escape may stand for, and the lengths of the text after the character that begins it.
 struct Escaped {
     at: usize,
-    found: Vec<(char, u32)>,
+    found: Lengths,
 }
 
 impl Escaped {
@@ -173,7 +202,7 @@ impl Escaped {
         Escaped { at, found: Vec::new() }
     }
 
-    fn extend(&mut self, codes: impl IntoIterator<Item = (u32, usize)>) {
+    fn extend(&mut self, codes: Vec<(u32, usize)>) {
         for (code, end) in codes {
             if let Some(c) = char::from_u32(code).filter(|_| end - self.at <= MAX_ESCAPE_CHARS) {
                 self.found.push((c, 1 << (end - self.at)));
@@ -224,7 +253,7 @@ mod tests {
         for (text, expected) in table {
             let chars: Vec<char> = text.chars().collect();
             let readings = Readings::of(&chars);
-            assert!(readings.at(0).any(|reading| reading == (expected, chars.len())), "{text}");
+            assert!(readings.at(0).contains(&(expected, chars.len())), "{text}");
         }
     }
 
@@ -233,9 +262,9 @@ mod tests {
         for text in ["a", "-2b", "u002b", "#43;", "%", "%2", "%zz", r"\", r"\u00", r"\q", "&", "&#", "&#;", "&nothing;"]
         {
             let chars: Vec<char> = text.chars().collect();
-            assert_eq!(Readings::of(&chars).at(0).collect::<Vec<_>>(), [(chars[0], 1)], "{text}");
+            assert_eq!(Readings::of(&chars).at(0), [(chars[0], 1)], "{text}");
         }
-        assert_eq!(Readings::of(&[]).at(0).count(), 0);
+        assert_eq!(Readings::of(&[]).at(0).len(), 0);
     }
 
     #[test]
@@ -243,7 +272,11 @@ mod tests {
         for (text, most) in [("\\", MAX_ESCAPE_CHARS), ("%25", MAX_ESCAPE_CHARS), ("&amp;", MAX_ESCAPE_CHARS)] {
             let chars: Vec<char> = text.repeat(50).chars().collect();
             let readings = Readings::of(&chars);
-            assert!((2..=most).contains(&readings.at(0).count()), "{text}");
+            assert!((2..=most).contains(&readings.at(0).len()), "{text}");
         }
+        // The `u` and the brace are long escapes themselves.
+        let escaped = |hex: &str| format!("%{}{hex}", "25".repeat(10));
+        let chars: Vec<char> = format!("\\{}{}2b}}", escaped("75"), escaped("7b")).chars().collect();
+        assert!(Readings::of(&chars).at(0).iter().all(|&(_, end)| end <= MAX_ESCAPE_CHARS));
     }
 }

@@ -127,10 +127,10 @@ impl Http {
         let request = self
             .agent
             .post(url)
-            .header(AUTHORIZATION, &self.authorization)
+            .header(AUTHORIZATION, self.authorization.clone())
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
-            .header("content-length", body.len().to_string())
+            .header("content-length", body.len().to_string().as_str())
             .header("x-client-request-id", client_request_id);
         let request = if self.is_used.swap(true, Relaxed) {
             // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
@@ -140,7 +140,8 @@ impl Http {
             request
         };
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
-        match self.exchange(self.timeouts.create, move || request.send(SendBody::from_reader(&mut tracked))) {
+        let send = Box::new(move || request.send(SendBody::from_reader(&mut tracked)));
+        match self.exchange(self.timeouts.create, send) {
             Ok(response) => Ok(response),
             Err(error) if sending.withdraw() => Err(SendError::NotSent(error)),
             Err(error) => Err(SendError::MaybeSent(error.cause)),
@@ -150,23 +151,21 @@ impl Http {
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
         self.is_used.store(true, Relaxed);
-        let (agent, url, authorization) = (self.agent.clone(), url.to_owned(), self.authorization.clone());
-        self.exchange(timeout.unwrap_or(self.timeouts.poll), move || {
-            agent
-                .get(url)
-                .header(AUTHORIZATION, authorization)
-                .header(ACCEPT_ENCODING, IDENTITY)
-                // A cached response would show a status from the past.
-                .header(CACHE_CONTROL, NO_CACHE)
-                .call()
-        })
+        let request = self
+            .agent
+            .get(url)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(ACCEPT_ENCODING, IDENTITY)
+            // A cached response would show a status from the past.
+            .header(CACHE_CONTROL, NO_CACHE);
+        self.exchange(timeout.unwrap_or(self.timeouts.poll), Box::new(move || request.call()))
     }
 
     /// Sends an API request and reads its response, as far as it arrives within the limit.
     fn exchange(
         &self,
         limit: Duration,
-        send: impl FnOnce() -> Result<HttpResponse, ureq::Error> + Send + 'static,
+        send: Box<dyn FnOnce() -> Result<HttpResponse, ureq::Error> + Send>,
     ) -> Result<Response, TransportError> {
         let received = Received::default();
         let result = self.workers.run(limit, {
@@ -213,7 +212,7 @@ impl Http {
         self.is_used.store(true, Relaxed);
         let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
-            request = request.header("range", format!("bytes={from}-"));
+            request = request.header("range", format!("bytes={from}-").as_str());
             if let Some(validator) = validators.if_range() {
                 request = request.header("if-range", validator);
             }

@@ -38,14 +38,23 @@ impl<'a> Object<'a> {
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, JsonError> {
         let json = json.trim_ascii_start();
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-        match json.trim_ascii_start() {
+        match json.trim_ascii() {
             [b'[', ..] => Err(JsonError::Array),
+            b"null" => Ok(Object::default()),
             object => Ok(serde_json::from_slice(object)?),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns the only field, with its name.
+    pub(crate) fn only(&self) -> Option<(&str, &'a RawValue)> {
+        match self.0.as_slice() {
+            [(name, json)] => Some((&name.0, json)),
+            _ => None,
+        }
     }
 
     /// Returns a field, or `None` if it is missing or null. A field that occurs twice counts as missing, because it is
@@ -77,9 +86,22 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Replaces each invalid sequence of UTF-8 by the escape of half a surrogate pair: a string that contains one cannot be
+/// read, and spoils no other field.
+pub(crate) fn repair(json: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(json).is_ok() {
+        return Cow::Borrowed(json);
+    }
+    let repaired = json.utf8_chunks().map(|chunk| {
+        let replacement = if chunk.invalid().is_empty() { "" } else { r"\ud800" };
+        chunk.valid().to_owned() + replacement
+    });
+    Cow::Owned(repaired.collect::<String>().into_bytes())
+}
+
 /// Returns the text of a JSON string.
 pub(crate) fn string(json: &RawValue) -> Option<String> {
-    // Building serde's error for another value takes longer than reading a whole response.
+    // Building serde's error for another value takes longer than reading a response.
     let json = Some(json.get()).filter(|json| json.starts_with('"'))?;
     serde_json::from_slice(json.as_bytes()).ok()
 }
@@ -92,7 +114,7 @@ pub(crate) fn items(json: &RawValue) -> Option<Vec<&RawValue>> {
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Fields)
+        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -111,10 +133,6 @@ impl<'de> Visitor<'de> for Fields {
             fields.push(field);
         }
         Ok(Object(fields))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Object::default())
     }
 }
 
@@ -141,6 +159,16 @@ mod tests {
             let object = Object::parse(json.as_bytes()).unwrap();
             assert_eq!((object.scalar::<u64>("a"), object.string("b").as_deref()), (None, Some("x")), "{a}");
         }
+    }
+
+    #[test]
+    fn invalid_utf_8_spoils_only_the_field_that_contains_it() {
+        let json = b"{\"a\":\"\xff\",\"b\":\"x\",\"c\":[\"\xc3\"],\"d\":{\"e\xe2\x82\":1}}";
+        let repaired = repair(json);
+        let object = Object::parse(&repaired).unwrap();
+        assert_eq!((object.string("a"), object.string("b").as_deref()), (None, Some("x")));
+        assert!(Object::parse(&repair(b"{\"a\":1}\xff")).is_err());
+        assert!(matches!(repair("{\"a\":\"é\"}".as_bytes()), Cow::Borrowed(_)));
     }
 
     #[test]

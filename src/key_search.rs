@@ -1,6 +1,5 @@
 //! The search for the API key, or a part of it, in text that a server has sent, in whatever encoding.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use crate::decode::Readings;
@@ -21,8 +20,8 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub(crate) struct KeySearch {
     /// The characters of all forms, one form after the other.
     symbols: Vec<Symbol>,
-    /// The places in `symbols` of each character, in lower case.
-    places: HashMap<char, Vec<usize>>,
+    /// The places in `symbols` of each character in lower case, by its code.
+    places: Vec<Vec<usize>>,
 }
 
 #[derive(Clone)]
@@ -86,7 +85,9 @@ impl KeySearch {
                 _ => {}
             }
             for c in spellings {
-                self.places.entry(c).or_default().push(place);
+                let code = c as usize;
+                self.places.resize_with(self.places.len().max(code + 1), Vec::new);
+                self.places[code].push(place);
             }
         }
         if let Some(last) = self.symbols.last_mut() {
@@ -99,21 +100,24 @@ impl KeySearch {
         if self.symbols.is_empty() {
             return Vec::new();
         }
-        let mut found = Vec::new();
+        let mut is_key = vec![false; text.len()];
         let readings = Readings::of(text);
         // The runs that end before each place of the text, by the symbol that continues them.
-        let mut runs: Vec<BTreeMap<usize, Run>> = vec![BTreeMap::new(); text.len() + 1];
+        let mut runs: Vec<Vec<(usize, Run)>> = vec![Vec::new(); text.len() + 1];
         for at in 0..text.len() {
             let open = std::mem::take(&mut runs[at]);
             for (c, end) in readings.at(at) {
-                for (&next, &run) in open.iter().filter(|(next, _)| self.symbols[**next].form.skips(c)) {
+                for &(next, run) in open.iter().filter(|(next, _)| self.symbols[*next].form.skips(c)) {
                     keep_longer(&mut runs[end], next, run);
                 }
-                for &place in self.places.get(&c.to_ascii_lowercase()).into_iter().flatten() {
-                    let run = open.get(&place).map_or(Run { length: 1, start: at }, |run| run.extended());
+                for &place in self.places.get(c.to_ascii_lowercase() as usize).into_iter().flatten() {
+                    let run = match place_of(&open, place) {
+                        Ok(at) => open[at].1.extended(),
+                        Err(_) => Run { length: 1, start: at },
+                    };
                     let Symbol { form, is_last } = self.symbols[place];
                     if run.length >= form.min_run() {
-                        found.push(run.start..end);
+                        is_key[run.start..end].fill(true);
                     }
                     if !is_last {
                         keep_longer(&mut runs[end], place + 1, run);
@@ -121,7 +125,7 @@ impl KeySearch {
                 }
             }
         }
-        merged(found)
+        ranges(&is_key)
     }
 }
 
@@ -131,24 +135,30 @@ impl Run {
     }
 }
 
-fn keep_longer(runs: &mut BTreeMap<usize, Run>, next: usize, run: Run) {
-    let longest = runs.entry(next).or_insert(run);
-    if longest.length < run.length {
-        *longest = run;
+/// Returns the place in `runs` of the run that a symbol continues, or the place for it.
+fn place_of(runs: &[(usize, Run)], next: usize) -> Result<usize, usize> {
+    runs.binary_search_by_key(&next, |(next, _)| *next)
+}
+
+fn keep_longer(runs: &mut Vec<(usize, Run)>, next: usize, run: Run) {
+    match place_of(runs, next) {
+        Ok(at) if runs[at].1.length < run.length => runs[at].1 = run,
+        Ok(_) => {}
+        Err(at) => runs.insert(at, (next, run)),
     }
 }
 
-/// Joins ranges that overlap or touch.
-fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<usize>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
+/// Returns the ranges of the places that are marked.
+fn ranges(marks: &[bool]) -> Vec<Range<usize>> {
+    let (mut ranges, mut start) = (Vec::new(), 0);
+    for run in marks.chunk_by(bool::eq) {
+        let end = start + run.len();
+        if run[0] {
+            ranges.push(start..end);
         }
+        start = end;
     }
-    merged
+    ranges
 }
 
 /// Encodes bytes that follow `alignment` unknown ones, without the characters that also depend on their neighbors.

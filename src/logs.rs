@@ -30,7 +30,8 @@ pub(crate) struct LogEntry {
 
 /// Parses a page of the logs.
 pub(crate) fn log_page(body: &[u8]) -> Result<LogPage, Malformed> {
-    let page = Object::parse(body)?;
+    let body = json::repair(body);
+    let page = Object::parse(&body)?;
     let entries = page.get("data").and_then(json::items).ok_or(Malformed::NoEntries)?;
     let pagination = page.object("pagination").unwrap_or_default();
     Ok(LogPage {

@@ -41,7 +41,7 @@ pub(crate) fn from_env() -> Result<Option<EnvProxy>, InvalidProxy> {
     Ok(None)
 }
 
-/// Returns the proxy for requests to a URL. There is none for loopback, which a proxy would resolve to its own machine.
+/// Returns the proxy for requests to a URL. Those to loopback use none: a proxy would resolve it to its own machine.
 pub(crate) fn for_url<'a>(
     proxy: &'a Result<Option<EnvProxy>, InvalidProxy>,
     url: &Url,

@@ -198,6 +198,7 @@ mod tests {
         let table = [
             ("null", "the service gave no reason"),
             ("{}", "the service gave no reason"),
+            (r#"[null,"x"]"#, "x"),
             ("[]", "the service gave no reason"),
             (r#"" ""#, "the service gave no reason"),
             (r#""out of luck""#, "out of luck"),
@@ -287,6 +288,26 @@ mod tests {
         for (body, message) in table {
             assert_eq!(refused(body), message, "{body}");
         }
+    }
+
+    #[test]
+    fn reasons_are_searched_for_up_to_a_depth() {
+        let wraps: [fn(&str) -> String; 4] = [
+            |json| format!("[{json}]"),
+            |json| format!(r#"{{"message":{json}}}"#),
+            |json| format!(r#"{{"errors":{json}}}"#),
+            |json| serde_json::to_string(&format!("[{json}]")).unwrap(),
+        ];
+        let nested = |wrap: fn(&str) -> String, innermost: &str, times| {
+            (0..times).fold(innermost.to_owned(), |json, _| wrap(&json))
+        };
+        for (wrap, most) in wraps.into_iter().zip([7, 7, 7, 3]) {
+            let found = |times| reason(&format!(r#"{{"error":{}}}"#, nested(wrap, r#""x""#, times)));
+            assert_eq!((found(most).as_str(), found(most + 1).as_str()), ("x", r#""x""#), "{}", wrap("…"));
+        }
+        let found = |times| refused(&nested(|json| format!(r#"{{"meta":{json}}}"#), r#"{"message":"x"}"#, times));
+        assert_eq!((found(7).as_str(), found(8).as_str()), ("x", r#""x""#));
+        assert!(found(9).starts_with(r#"{"meta":"#), "{}", found(9));
     }
 
     #[test]

@@ -308,8 +308,12 @@ mod tests {
 
     #[test]
     fn an_unwritable_path_is_an_error_before_anything_is_read() {
-        let folder = tempfile::tempdir().unwrap();
         use io::ErrorKind::{InvalidFilename, IsADirectory, NotFound, Other};
+        let folder = tempfile::tempdir().unwrap();
+        #[cfg(unix)]
+        let elsewhere = tempfile::tempdir().unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("loop", elsewhere.path().join("loop")).unwrap();
         let unusable = [
             (folder.path().join("missing").join("video.mp4"), Some(NotFound)),
             (folder.path().to_owned(), Some(IsADirectory)),
@@ -318,6 +322,8 @@ mod tests {
             (PathBuf::from("/"), Some(IsADirectory)),
             #[cfg(unix)]
             (PathBuf::from("/dev/null"), Some(Other)),
+            #[cfg(unix)]
+            (elsewhere.path().join("loop"), None),
         ];
         for (path, kind) in unusable {
             let mut reader = Breaks(false);

@@ -1,7 +1,7 @@
 //! A reader whose every read ends within a time limit.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::file_response::Framing;
 use crate::worker::Workers;
@@ -23,10 +23,19 @@ struct Source {
     /// The bytes of the buffer that have not been returned yet.
     start: usize,
     end: usize,
+    /// The end of the body, or its error, which comes after these bytes.
+    last: Option<io::Result<usize>>,
 }
 
-/// As much as one read of a connection returns.
+/// As much as four TLS records hold: handing a buffer to another thread costs as much CPU as decrypting a record.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The time after which a buffer is returned although it is not full. A slow body does not fill one for a minute.
+const MAX_FILL_TIME: Duration = Duration::from_millis(100);
+
+/// How much longer than its limit a read may take: the timeout of the HTTP library, which begins within the time above,
+/// should come first, since it loses no byte that has arrived.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The time in which the longest TLS record, of 16 KiB, arrives at the lowest transfer rate. None of it can be read before
 /// all of it has arrived.
@@ -43,32 +52,50 @@ pub(crate) fn limit(is_https: bool, framing: Framing, stall: Duration) -> Option
 
 impl TimedReader {
     pub(crate) fn new(body: impl Read + Send + Sync + 'static, workers: &Workers, limit: Duration) -> Self {
-        let source = Source { body: Box::new(body), buffer: vec![0; BUFFER_BYTES], start: 0, end: 0 };
+        let source = Source { body: Box::new(body), buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, last: None };
         TimedReader { workers: workers.clone(), limit, source: Some(source) }
     }
 
     /// Fills the buffer of a source. The source is lost if that takes too long.
     fn fill(&self, mut source: Source) -> io::Result<Source> {
-        let filled = self.workers.run(self.limit, move || {
-            let read = source.body.read(&mut source.buffer);
-            (source.start, source.end) = (0, *read.as_ref().unwrap_or(&0));
-            read.map(|_| source)
+        let filled = self.workers.run(self.limit + GRACE, move || {
+            source.fill();
+            source
         });
-        filled.map_err(|stopped| io::Error::new(io::ErrorKind::TimedOut, stopped.to_string()))?
+        filled.map_err(|stopped| io::Error::new(io::ErrorKind::TimedOut, stopped.to_string()))
+    }
+}
+
+impl Source {
+    fn fill(&mut self) {
+        (self.start, self.end) = (0, 0);
+        let started = Instant::now();
+        loop {
+            match self.body.read(&mut self.buffer[self.end..]) {
+                Ok(n) if n > 0 => self.end += n,
+                last => self.last = Some(last),
+            }
+            if self.end == self.buffer.len() || self.last.is_some() || started.elapsed() >= MAX_FILL_TIME {
+                return;
+            }
+        }
     }
 }
 
 impl Read for TimedReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let Some(mut source) = self.source.take() else { return Err(io::ErrorKind::TimedOut.into()) };
-        if source.start == source.end {
+        if source.start == source.end && source.last.is_none() {
             source = self.fill(source)?;
         }
+        let source = self.source.insert(source);
         let bytes = &source.buffer[source.start..source.end];
+        if bytes.is_empty() {
+            return source.last.take().unwrap_or(Ok(0));
+        }
         let n = bytes.len().min(buf.len());
         buf[..n].copy_from_slice(&bytes[..n]);
         source.start += n;
-        self.source = Some(source);
         Ok(n)
     }
 }
@@ -124,6 +151,24 @@ mod tests {
             let _ = self.0.get_mut().unwrap().recv();
             Ok(0)
         }
+    }
+
+    /// Returns three bytes at a time, and breaks off after nine of them.
+    struct Breaks(usize);
+
+    impl Read for Breaks {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0 += 1;
+            if self.0 > 3 { Err(io::ErrorKind::ConnectionReset.into()) } else { (&[7; 3][..]).read(buf) }
+        }
+    }
+
+    #[test]
+    fn an_error_comes_after_the_bytes_that_arrived_before_it() {
+        let mut reader = TimedReader::new(Breaks(0), &Workers::default(), LONG);
+        let mut bytes = Vec::new();
+        assert_eq!(reader.read_to_end(&mut bytes).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(bytes, [7; 9]);
     }
 
     #[test]

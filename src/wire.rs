@@ -30,7 +30,8 @@ pub(crate) enum Malformed {
 ///
 /// The header counts only if the body is an object: otherwise the response may be a gateway's.
 pub(crate) fn created(body: &[u8], inference_id: Option<&str>) -> Result<GenerationId, Malformed> {
-    let response = Object::parse(body)?;
+    let body = json::repair(body);
+    let response = Object::parse(&body)?;
     // Ids are strings, even if they consist of digits; a JSON number is a placeholder.
     let id = |name| response.string(name)?.parse().ok();
     id("id").or_else(|| id("generation_id")).or_else(|| inference_id?.parse().ok()).ok_or(Malformed::NoId)
@@ -38,7 +39,8 @@ pub(crate) fn created(body: &[u8], inference_id: Option<&str>) -> Result<Generat
 
 /// Reads the response to a poll of the generation `id`.
 pub(crate) fn status(body: &[u8], id: &GenerationId, redactor: &Redactor) -> Result<Status, Malformed> {
-    let response = Object::parse(body)?;
+    let body = json::repair(body);
+    let response = Object::parse(&body)?;
     if is_of_other_generation(&response, id) {
         return Err(Malformed::OtherGeneration);
     }
@@ -50,7 +52,7 @@ pub(crate) fn status(body: &[u8], id: &GenerationId, redactor: &Redactor) -> Res
     let normalized = normalized(status);
     let outcome = Outcome::of(&normalized);
     if outcome == Some(Outcome::Failed) {
-        return Ok(Status::Failed(reason::failure(body, status, redactor)));
+        return Ok(Status::Failed(reason::failure(&body, status, redactor)));
     }
     // A usable URL completes a generation, whatever its status is called.
     if let Some(file) = File::find(&response, is_absolute) {
@@ -221,7 +223,19 @@ mod tests {
     fn a_usable_url_completes_a_generation() {
         for word in ["queued", "generating", "waiting", "dreaming", "READY"] {
             assert_eq!(video(&format!(r#"{{"status":"{word}","video":"https://h/v"}}"#)).url, "https://h/v");
-            for unusable in ["null", "{}", r#"{"url":""}"#, r#""/v""#, r#""pending""#, r#"["://"]"#, "[]", "7"] {
+            for unusable in [
+                "null",
+                "{}",
+                r#"{"url":""}"#,
+                r#""/v""#,
+                r#""pending""#,
+                r#""https://""#,
+                r#""1://h/v""#,
+                r#""/v?from=https://h""#,
+                r#"["://"]"#,
+                "[]",
+                "7",
+            ] {
                 let status = read(&format!(r#"{{"status":"{word}","video":{unusable}}}"#)).unwrap();
                 assert!(!status.is_finished(), "{word} {unusable}: {status:?}");
             }

@@ -41,6 +41,17 @@ impl<T> Channel<T> {
         let channel = Arc::new(Channel { value: Mutex::new(None), ready: Condvar::new() });
         (Sender { channel: Arc::clone(&channel), value: None }, channel)
     }
+
+    /// Waits for the value. It is `None` inside if its sender was dropped without it.
+    fn receive_within(&self, limit: Duration) -> Option<Option<T>> {
+        let waited = self.ready.wait_timeout_while(lock(&self.value), limit, |value| value.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+
+    fn receive(&self) -> Option<T> {
+        let waited = self.ready.wait_while(lock(&self.value), |value| value.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).take().flatten()
+    }
 }
 
 impl<T> Sender<T> {
@@ -98,9 +109,7 @@ impl Workers {
             sender.send(result);
         }))
         .map_err(Stopped::NoThread)?;
-        let waited = channel.ready.wait_timeout_while(lock(&channel.value), limit, |value| value.is_none());
-        let (mut value, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        value.take().ok_or(Stopped::TimedOut)?.ok_or(Stopped::Panicked)
+        channel.receive_within(limit).ok_or(Stopped::TimedOut)?.ok_or(Stopped::Panicked)
     }
 
     fn submit(&self, job: Job) -> io::Result<()> {
@@ -120,10 +129,7 @@ fn work(first: Job, idle: &Weak<Idle>) {
     while let Some(run) = job {
         let mut next = None;
         run(&mut || next = return_to(idle));
-        job = next.and_then(|channel| {
-            let waited = channel.ready.wait_while(lock(&channel.value), |value| value.is_none());
-            waited.unwrap_or_else(PoisonError::into_inner).take().flatten()
-        });
+        job = next.and_then(|channel| channel.receive());
     }
 }
 

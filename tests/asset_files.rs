@@ -48,6 +48,21 @@ fn a_renamed_asset_is_pointed_out() {
 }
 
 #[test]
+fn a_file_whose_receipt_was_renamed_is_pointed_out() {
+    let emulator = Emulator::start();
+    let (folder, old) = campfire();
+    generate(&old, &emulator).unwrap();
+    let new = Asset::new(folder.path().join("new.mp4"), fox());
+    fs::rename(old.receipt_path(), new.receipt_path()).unwrap();
+    // One has another length, and one another extension.
+    fs::write(folder.path().join("another.mp4"), "").unwrap();
+    fs::copy(old.path(), folder.path().join("another.mov")).unwrap();
+    let stopped = build_script([new.clone()]).unwrap_err().to_string();
+    let hint = format!("if {} is this video, rename it to {}", old.path().display(), new.path().display());
+    assert!(stopped.contains(&hint), "{stopped}");
+}
+
+#[test]
 fn an_asset_that_moved_to_another_directory_is_pointed_out_beside_another_asset() {
     let emulator = Emulator::start();
     let (folder, old) = campfire();

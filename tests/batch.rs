@@ -265,7 +265,9 @@ fn progress_and_statuses_can_be_read_between_items() {
 #[test]
 fn a_thousand_generations_are_polled_on_one_connection() {
     let emulator = Emulator::start();
-    let client = emulator.client();
+    // Three thousand polls take a while on a slow machine.
+    let poll = Poll { interval: millis(5), max_wait: millis(1_200_000) };
+    let client = emulator.client_builder().poll(poll).build().unwrap();
     let ids: Vec<_> = foxes(1000).iter().map(|fox| client.create(fox).unwrap()).collect();
     let before = emulator.connections();
     let outcomes = outcomes(client.wait_all(ids));

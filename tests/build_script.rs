@@ -129,6 +129,16 @@ fn generated_assets_are_reported_and_then_free() {
 }
 
 #[test]
+#[cfg_attr(not(any(feature = "rustls", feature = "native-tls")), ignore = "needs TLS")]
+fn a_run_says_first_what_it_will_pay_for() {
+    let package = Package::new(Emulator::script([]));
+    // The service itself, and a key that cannot be sent.
+    let output = package.run(&[GENERATE, ("AIML_API_BASE", ""), ("AIML_API_KEY", "a key with spaces")]);
+    assert!(output.contains("this run will pay for 2 generations\n"), "{output}");
+    assert!(output.contains("Err(invalid AIML_API_KEY: "), "{output}");
+}
+
+#[test]
 fn a_list_limits_the_generation() {
     let package = Package::new(Emulator::script([]));
     let output = package.run(&[("KLING_GENERATE", "1:assets/owl.mp4")]);

@@ -78,6 +78,19 @@ fn videos_that_cannot_be_downloaded_are_charged() {
 }
 
 #[test]
+fn a_refusal_costs_nothing_only_if_it_is_that_of_a_create_request() {
+    let request = |method| format!("{method} https://api.aimlapi.com/v2/generate/video/kling/generation");
+    for (method, refused, unclear) in [("POST", Charged::No, Charged::Perhaps), ("GET", Charged::Yes, Charged::Yes)] {
+        let (status, message, body) = (403, "no".to_owned(), String::new());
+        let request = || request(method);
+        let refusal = Error::Refused { request: request(), status, message, request_id: None, retry_after: None };
+        assert_charged(&refusal, refused);
+        assert_charged(&Error::NoResponse { request: request(), source: "closed".into() }, unclear);
+        assert_charged(&Error::UnexpectedResponse { request: request(), status, body, source: None }, unclear);
+    }
+}
+
+#[test]
 fn several_assets_are_charged_as_the_worst_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let assets = ["a.mp4", "b.mp4"].map(|name| Asset::new(folder.path().join(name), fox()));

@@ -51,7 +51,8 @@ fn unknown_outcomes_name_the_id_to_look_up() {
         (Step::Html(502), "unexpected response with status 502: <html><body><h1>502</h1></body></html>"),
         (
             Step::Truncate(10),
-            "unexpected response with status 200: {\"error\":n\n  caused by: the server closed the connection",
+            "unexpected response with status 200: {\"error\":n\n  \
+             caused by: the server closed the connection; its header x-inference-id names generation UUID:MODEL",
         ),
         (
             Step::redirect(307, "/elsewhere"),
@@ -209,11 +210,17 @@ fn failed_assets_are_counted_and_name_their_path_once() {
         source: Box::new(not_current(fox, "look fox-1 up again in some minutes")),
     };
     let unfinished = Error::Unfinished { id: "a:b".parse().unwrap(), source: Box::new(not_current(owl, "it is gone")) };
-    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::StorageFull.into() };
     assert_prints(
-        &Error::AssetsNotMade {
-            failed: vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)],
-        },
+        &unfinished,
+        "generation a:b exists, but its video was not received; resume it by this id instead of paying again\n  \
+         caused by: assets/owl.mp4 is not current: it is gone",
+    );
+    let unwritable = Error::Io { action: "write", path: sea.into(), source: io::ErrorKind::StorageFull.into() };
+    let failed = vec![(fox.into(), unknown), (owl.into(), unfinished), (sea.into(), unwritable)];
+    let error = Error::AssetsNotMade { failed };
+    assert_eq!(error.generation_id().map(|id| id.as_str()), Some("a:b"));
+    assert_prints(
+        &error,
         "3 assets could not be made:\n\
          assets/fox.mp4 is not current: look fox-1 up again in some minutes\n\
          assets/owl.mp4: generation a:b exists, but its video was not received; resume it by this id instead of paying \
@@ -221,6 +228,26 @@ fn failed_assets_are_counted_and_name_their_path_once() {
          caused by: it is gone\n\
          failed to write assets/sea.mp4; free some disk space\n  \
          caused by: no storage space",
+    );
+}
+
+#[test]
+fn failed_assets_are_named_unless_their_error_names_them() {
+    let lost = Error::OutcomeUnknown {
+        client_request_id: "fox-1".to_owned(),
+        source: Box::new(Error::NoResponse { request: "POST URL".to_owned(), source: "closed".into() }),
+    };
+    let missing =
+        Error::Io { action: "create a file in", path: "assets".into(), source: io::ErrorKind::NotFound.into() };
+    assert_prints(
+        &Error::AssetsNotMade { failed: vec![("assets/fox.mp4".into(), lost), ("assets/owl.mp4".into(), missing)] },
+        "2 assets could not be made:\n\
+         assets/fox.mp4: the create request with client request id fox-1 may have been accepted and charged; before \
+         sending it again, look this id up in the service's logs, which go back 7 days\n  \
+         caused by: POST URL: no response\n  \
+         caused by: closed\n\
+         assets/owl.mp4: failed to create a file in assets\n  \
+         caused by: entity not found",
     );
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kling::emulator::{Emulator, Step};
 use kling::{Error, GenerationId, Poll, Status, Update};
-use support::{RawServer, cause, fox, millis, respond};
+use support::{RawServer, cause, fox, millis, printed, respond};
 
 fn ids(count: usize) -> Vec<GenerationId> {
     (0..count).map(|n| format!("{n}:a-model").parse().unwrap()).collect()
@@ -85,6 +85,30 @@ fn a_loop_over_ticks_can_stop_between_polls() {
         assert!(matches!(events.next(), Some(None)));
     }
     assert_eq!(emulator.polls().len(), 1);
+}
+
+#[test]
+fn an_exceeded_deadline_reports_the_failure_of_the_last_poll() {
+    let table = [
+        (
+            Step::Http(429),
+            "caused by: the service refused GET http://127.0.0.1:PORT/v2/generate/video/kling/generation with status 429: ",
+        ),
+        (
+            Step::Http(503),
+            "caused by: GET http://127.0.0.1:PORT/v2/generate/video/kling/generation: unexpected response with status 503: ",
+        ),
+        (Step::Close, "caused by: GET http://127.0.0.1:PORT/v2/generate/video/kling/generation: no response\n"),
+    ];
+    for (step, expected) in table {
+        let emulator = Emulator::script(vec![step; 9999]);
+        let poll = Poll { interval: millis(1), max_wait: millis(20) };
+        let client = emulator.client_builder().poll(poll).build().unwrap();
+        let error = client.generate(&fox()).unwrap_err();
+        assert!(matches!(cause(&error), Error::DeadlineExceeded { .. }), "{error:?}");
+        let printed = printed(&error);
+        assert!(printed.contains(expected) && !printed.contains("a poll:"), "{printed}");
+    }
 }
 
 /// A stack that no address space has room for, so that no thread can be started.

@@ -35,6 +35,18 @@ fn generated(body: &str) -> (Result<Video, Error>, usize) {
 }
 
 #[test]
+fn the_error_of_a_lost_body_names_the_id_in_its_head() {
+    for step in [Step::Truncate(10), Step::body("{}"), Step::ResetAfter(10)] {
+        let emulator = Emulator::builder().create([step.clone()]).start();
+        let error = emulator.client().create(&fox()).unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{step:?}: {error:?}");
+        let is_named = format!("{error:?}").contains(only_id(&emulator).as_str());
+        // A body of the script has no head of the service.
+        assert_eq!(is_named, !matches!(step, Step::Body(_)), "{error:?}");
+    }
+}
+
+#[test]
 fn failed_statuses_end_the_wait_with_their_reason() {
     let detail = r#""error":{"detail":[{"loc":["body","prompt"],"msg":"too long","type":"t","input":"x"}]}"#;
     let table = [

@@ -1,6 +1,5 @@
 //! The policy of build scripts: Cargo's protocol, and no cost unless `KLING_GENERATE` permits it.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -44,7 +43,8 @@ use crate::update::Update;
 /// would delete what was paid for.
 ///
 /// A build that stops lists the assets that are not current. It says what a run would pay for, fetch and replace, and
-/// prints the command. A video that was paid for is never deleted: see [`ensure`](crate::asset::ensure).
+/// prints the command, on Windows in a form for cmd and PowerShell. A video that was paid for is never deleted: see
+/// [`ensure`](crate::asset::ensure).
 ///
 /// # Output
 ///
@@ -61,7 +61,7 @@ use crate::update::Update;
 ///
 /// ```toml
 /// [build-dependencies]
-/// kling = { version = "0.1", default-features = false }
+/// kling = { path = "../kling", default-features = false } # a clone
 /// ```
 ///
 /// ```sh
@@ -180,8 +180,8 @@ fn connect() -> Result<Client> {
 
 /// Generates and fetches the assets, and prints what becomes of each.
 fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<Client>) -> Result<()> {
-    let mut failed = Vec::new();
-    let mut created = BTreeSet::new();
+    let mut failed: Vec<Option<Error>> = assets.iter().map(|_| None).collect();
+    let mut created = vec![false; assets.len()];
     let mut last_steps = vec![String::new(); assets.len()];
     for (index, update) in ensure.updates(connect)? {
         if let Some(step) = step_text(&update, &last_steps[index]) {
@@ -189,16 +189,14 @@ fn run(ensure: Ensure<'_>, assets: &[&Asset], connect: impl FnOnce() -> Result<C
             last_steps[index] = step;
         }
         match update {
-            Update::Created(_) => {
-                created.insert(index);
-            }
+            Update::Created(_) => created[index] = true,
             // Rehearsals have a warning of their own.
             Update::Finished(Ok(_)) if is_rehearsal(assets[index]) => {}
             Update::Finished(Ok(video)) => {
-                let deed = deed(created.contains(&index), video.usage);
+                let deed = deed(created[index], video.usage);
                 print_directive(format_args!("warning={} {deed}", assets[index].path.display()));
             }
-            Update::Finished(Err(error)) => failed.push((index, error)),
+            Update::Finished(Err(error)) => failed[index] = Some(error),
             _ => {}
         }
     }

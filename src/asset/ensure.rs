@@ -117,10 +117,10 @@ impl<'a> Ensure<'a> {
     /// Those of [`ensure`](crate::asset::ensure).
     pub fn run(self, connect: impl FnOnce() -> Result<Client>) -> Result<Vec<PathBuf>> {
         let assets = self.assets.clone();
-        let mut failed = Vec::new();
+        let mut failed: Vec<Option<Error>> = assets.iter().map(|_| None).collect();
         for (index, update) in self.updates(connect)? {
             if let Update::Finished(Err(error)) = update {
-                failed.push((index, error));
+                failed[index] = Some(error);
             }
         }
         check_all(&assets, failed)?;
@@ -159,20 +159,17 @@ impl<'a> Ensure<'a> {
             created.map_err(|error| ready.push_back((*index, Update::Finished(Err(error))))).is_ok()
         });
         // Only now do all directories exist, so that two spellings of one path can be compared.
-        let due = dedup_by_path(&due)?.into();
+        let due = dedup_by_path(&due)?;
         let (locked, jobs) = (Locked::default(), Vec::new());
         Ok(EnsureUpdates { settings: self, client, due, locked, jobs, batch: None, ready, announced: None })
     }
 }
 
-/// Returns an error if any asset has failed.
-pub(super) fn check_all(assets: &[&Asset], mut failed: Vec<(usize, Error)>) -> Result<()> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    failed.sort_by_key(|(index, _)| *index);
-    let failed = failed.into_iter().map(|(index, error)| (assets[index].path().to_owned(), error)).collect();
-    Err(Error::AssetsNotMade { failed })
+/// Returns an error if any asset has failed. The errors are given by index.
+pub(super) fn check_all(assets: &[&Asset], errors: Vec<Option<Error>>) -> Result<()> {
+    let failed = assets.iter().zip(errors).filter_map(|(asset, error)| Some((asset.path().to_owned(), error?)));
+    let failed: Vec<_> = failed.collect();
+    if failed.is_empty() { Ok(()) } else { Err(Error::AssetsNotMade { failed }) }
 }
 
 /// An iterator over everything that happens while assets are generated, returned by [`Ensure::updates`].
@@ -182,7 +179,7 @@ pub struct EnsureUpdates<'a> {
     /// `None` if no asset needs it.
     client: Option<Client>,
     /// The assets that have not been started, each with its index.
-    due: VecDeque<(usize, &'a Asset)>,
+    due: Vec<(usize, &'a Asset)>,
     locked: Locked<'a>,
     /// The assets that are in progress. Their place here is their index in the batch.
     jobs: Vec<Job<'a>>,

@@ -2,13 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use crate::builder::SERVICE;
 use crate::error::{Error, Result};
 use crate::generation::{GenerationId, Usage};
+use crate::json::{self, Object};
 use crate::request::VideoRequest;
 
 /// A line of a receipt.
@@ -19,7 +20,7 @@ use crate::request::VideoRequest;
 ///
 /// Unknown fields are ignored, so that a later version can add some. An unknown event is an error: it may record a
 /// payment.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
     /// A create request is about to be sent, or its generation is about to be resumed.
@@ -28,7 +29,7 @@ pub(super) enum Event {
         at: u64,
         client_request_id: String,
         /// The origin of the server, unless it is the service's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         server: Option<String>,
         /// The request body, verbatim. Parsing and re-serializing a number could change it.
         request: Box<RawValue>,
@@ -36,7 +37,7 @@ pub(super) enum Event {
     /// The create request was certainly not accepted, and not charged.
     Refused(Reason),
     Created {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         client_request_id: Option<String>,
         id: GenerationId,
     },
@@ -46,20 +47,20 @@ pub(super) enum Event {
     Ended(Reason),
     /// The complete file is at its path.
     Completed {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         client_request_id: Option<String>,
         file_size: u64,
         credits: Option<Number>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         usd: Option<f64>,
     },
 }
 
 /// Why an attempt ended without a video.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Reason {
     /// `None` for the attempt of the last `requested` event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_request_id: Option<String>,
     pub(super) reason: String,
 }
@@ -71,6 +72,34 @@ impl Reason {
 }
 
 impl Event {
+    /// Parses a line. Returns `None` if it is not an event, or if a field that it needs is missing or malformed.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let line = Object::parse(line).ok()?;
+        let (event, fields) = line.only()?;
+        let fields = Object::parse(fields.get().as_bytes()).ok()?;
+        let text = |name| fields.get(name).map_or(Some(None), |json| json::string(json).map(Some));
+        let client_request_id = text("client_request_id")?;
+        Some(match event {
+            "requested" => Event::Requested {
+                at: fields.scalar("at")?,
+                client_request_id: client_request_id?,
+                server: text("server")?,
+                request: fields.get("request")?.to_owned(),
+            },
+            "refused" => Event::Refused(Reason { client_request_id, reason: fields.string("reason")? }),
+            "created" => Event::Created { client_request_id, id: fields.string("id")?.parse().ok()? },
+            "failed" => Event::Failed(Reason { client_request_id, reason: fields.string("reason")? }),
+            "ended" => Event::Ended(Reason { client_request_id, reason: fields.string("reason")? }),
+            "completed" => Event::Completed {
+                client_request_id,
+                file_size: fields.scalar("file_size")?,
+                credits: fields.number("credits").and_then(recorded),
+                usd: fields.number("usd"),
+            },
+            _ => return None,
+        })
+    }
+
     pub(super) fn requested(client_request_id: &str, server: &str, request: &VideoRequest) -> Result<Self> {
         let request = serde_json::value::to_raw_value(request).map_err(not_recordable)?;
         Ok(Event::Requested {
@@ -86,10 +115,7 @@ impl Event {
     }
 
     pub(super) fn completed(client_request_id: &str, file_size: u64, cost: Usage) -> Self {
-        // As the service writes them: 120000, and not 120000.0.
-        let integer =
-            |credits: f64| (credits.fract() == 0.0 && credits.abs() < 1e15).then(|| Number::from(credits as i64));
-        let credits = cost.credits.and_then(|credits| integer(credits).or_else(|| Number::from_f64(credits)));
+        let credits = cost.credits.and_then(recorded);
         Event::Completed { client_request_id: Some(client_request_id.to_owned()), file_size, credits, usd: cost.usd }
     }
 
@@ -105,6 +131,12 @@ impl Event {
             }
         }
     }
+}
+
+/// Returns credits as the service writes them: 120000, and not 120000.0.
+fn recorded(credits: f64) -> Option<Number> {
+    let is_integer = credits.fract() == 0.0 && credits.abs() < 1e15;
+    if is_integer { Some(Number::from(credits as i64)) } else { Number::from_f64(credits) }
 }
 
 /// Returns the seconds since the Unix epoch.
@@ -150,7 +182,7 @@ mod tests {
         ];
         for (event, line) in table {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
-            assert_eq!(serde_json::from_str::<Event>(line).unwrap().client_request_id(), Some("kling-1"));
+            assert_eq!(Event::parse(line.as_bytes()).unwrap().client_request_id(), Some("kling-1"));
         }
         for (server, is_recorded) in [(SERVICE, false), ("http://127.0.0.1:8080", true)] {
             let line = serde_json::to_string(&Event::requested("kling-1", server, &request).unwrap()).unwrap();
@@ -177,7 +209,7 @@ mod tests {
         for number in numbers.into_iter().chain((0..1000).map(|n| f64::from(n) / 999.0)) {
             let request = VideoRequest::new("a fox").cfg_scale(number).param("seed", number * 1e9);
             let line = serde_json::to_string(&Event::requested("kling-1", SERVICE, &request).unwrap()).unwrap();
-            let Event::Requested { request: recorded, .. } = serde_json::from_str(&line).unwrap() else {
+            let Some(Event::Requested { request: recorded, .. }) = Event::parse(line.as_bytes()) else {
                 unreachable!()
             };
             let recorded: Value = serde_json::from_str(recorded.get()).unwrap();

@@ -133,19 +133,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
             continue;
         }
         let number = index + 1;
-        let event = match serde_json::from_slice::<Event>(text) {
-            Ok(event) => event,
-            Err(_) if is_conflict_marker(text) => {
+        let event = match Event::parse(text) {
+            Some(event) => event,
+            None if is_conflict_marker(text) => {
                 return Err(format!(
                     "line {number} is a merge conflict marker; keep the lines of both sides, and remove the markers"
                 ));
             }
             // A line that is complete JSON was written to its end, whatever it says.
-            Err(_) if !line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(text).is_err() => {
+            None if !line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(text).is_err() => {
                 parsed.journal.tear(text);
                 break;
             }
-            Err(_) => return Err(unreadable(number, "is not a valid receipt entry")),
+            None => return Err(unreadable(number, "is not a valid receipt entry")),
         };
         let applied = parsed.journal.apply(event);
         applied.ok_or_else(|| unreadable(number, "is inconsistent with the lines before it"))?;

@@ -1,6 +1,5 @@
 //! Renamed assets: a video that was generated from the same request and lies under another name.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +55,7 @@ pub(super) fn check_not_renamed(asset: &Asset, state: &State, others: &[&Asset],
 
 /// Finds a twin of an asset among the receipts in its directory, and beside the other assets of the call.
 ///
-/// An asset of the call with the same request has a video of its own, and is no twin. Neither is a rehearsal, if `server`
+/// An asset of the call with the same request has a video of its own, and is not a twin. Neither is a rehearsal, if `server`
 /// is another one, because it saves nobody a payment.
 fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&str>) -> Option<Twin> {
     let own = asset.receipt_path();
@@ -65,10 +64,14 @@ fn find_twin(asset: &Asset, request: &Value, others: &[&Asset], server: Option<&
         .iter()
         .filter_map(|other| Some((FileId::of(&other.receipt_path())?, other.request == asset.request)))
         .collect();
-    let directories: BTreeSet<&Path> =
-        [asset].into_iter().chain(others.iter().copied()).map(|asset| parent_dir(asset.path())).collect();
+    let mut directories: Vec<PathBuf> = others.iter().map(|other| parent_dir(other.path()).to_owned()).collect();
+    directories.push(parent_dir(asset.path()).to_owned());
+    directories.sort();
+    directories.dedup();
     let mut twins = Vec::new();
-    for path in directories.into_iter().flat_map(paths_in).filter(|path| receipt::asset_of(path).is_some()) {
+    for path in
+        directories.iter().flat_map(|directory| paths_in(directory)).filter(|path| receipt::asset_of(path).is_some())
+    {
         let id = FileId::of(&path);
         if id.is_none() || id == own_id {
             continue;

@@ -1,6 +1,5 @@
 //! The paths of the assets of one call: compared, created, and locked once each.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +13,19 @@ use crate::temp_file::sync_parent_dir;
 /// Returns the assets without repetitions, each with its index, ordered by path. Processes that lock receipts in the same
 /// order cannot deadlock.
 pub(super) fn dedup_by_path<'a>(assets: &[(usize, &'a Asset)]) -> Result<Vec<(usize, &'a Asset)>> {
-    let mut by_path: BTreeMap<PathBuf, (usize, &Asset)> = BTreeMap::new();
-    for (index, asset) in assets {
-        let (_, first) = by_path.entry(canonical_path(asset.path())).or_insert((*index, asset));
-        if first.request != asset.request {
-            let reason = format!("{} has two different requests", asset.path().display());
-            return Err(Error::InvalidConfig { what: "assets", reason });
+    let mut by_path: Vec<(PathBuf, (usize, &Asset))> = Vec::new();
+    for &(index, asset) in assets {
+        let path = canonical_path(asset.path());
+        match by_path.binary_search_by(|(other, _)| other.cmp(&path)) {
+            Ok(place) if by_path[place].1.1.request != asset.request => {
+                let reason = format!("{} has two different requests", asset.path().display());
+                return Err(Error::InvalidConfig { what: "assets", reason });
+            }
+            Ok(_) => {}
+            Err(place) => by_path.insert(place, (path, (index, asset))),
         }
     }
-    Ok(by_path.into_values().collect())
+    Ok(by_path.into_iter().map(|(_, asset)| asset).collect())
 }
 
 /// Returns a canonical path, so that two spellings of one path do not lock the same receipt twice and deadlock.

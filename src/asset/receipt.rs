@@ -373,7 +373,9 @@ mod tests {
         assert_eq!(reports.get(), 0);
         assert!(lock(LOCK_INTERVAL * 5).is_err());
         assert_eq!(reports.get(), 1);
+        assert!(is_locked(&path));
         held.unlock();
+        assert!(!is_locked(&path));
         assert!(lock(Duration::ZERO).is_ok());
     }
 

@@ -1,6 +1,5 @@
 //! An asset, and its state on disk: the request compared with the receipt, and the receipt with the file.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -225,9 +224,16 @@ impl Asset {
 }
 
 fn differences(was: &Value, wanted: &Value) -> Vec<Difference> {
-    let fields = |value: &Value| value.as_object().into_iter().flat_map(Map::keys).cloned().collect::<BTreeSet<_>>();
-    let difference =
-        |field: String| Difference { was: was.get(&field).cloned(), wanted: wanted.get(&field).cloned(), field };
-    let all = &fields(was) | &fields(wanted);
-    all.into_iter().map(difference).filter(|difference| difference.was != difference.wanted).collect()
+    let mut fields: Vec<&String> = Vec::new();
+    for field in [was, wanted].into_iter().filter_map(Value::as_object).flat_map(Map::keys) {
+        if let Err(place) = fields.binary_search(&field) {
+            fields.insert(place, field);
+        }
+    }
+    let difference = |field: &String| Difference {
+        field: field.clone(),
+        was: was.get(field).cloned(),
+        wanted: wanted.get(field).cloned(),
+    };
+    fields.into_iter().map(difference).filter(|difference| difference.was != difference.wanted).collect()
 }

@@ -1,6 +1,5 @@
 //! The scripts and settings of an emulator.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::step::Step;
@@ -18,7 +17,7 @@ use crate::timeouts::Timeouts;
 pub struct EmulatorBuilder {
     pub(super) create: Vec<Step>,
     pub(super) status: Vec<Step>,
-    pub(super) status_of: HashMap<usize, Vec<Step>>,
+    pub(super) status_of: Vec<(usize, Vec<Step>)>,
     pub(super) file: Vec<Step>,
     pub(super) logs: Vec<Step>,
     pub(super) max_concurrent: usize,
@@ -41,7 +40,7 @@ impl EmulatorBuilder {
         EmulatorBuilder {
             create: Vec::new(),
             status: vec![Step::Queued, Step::Generating],
-            status_of: HashMap::new(),
+            status_of: Vec::new(),
             file: Vec::new(),
             logs: Vec::new(),
             max_concurrent: usize::MAX,
@@ -62,7 +61,8 @@ impl EmulatorBuilder {
 
     /// Returns the script of a generation, given by its index among the accepted ones.
     pub(super) fn script_of(&self, generation: usize) -> &[Step] {
-        self.status_of.get(&generation).unwrap_or(&self.status)
+        let own = self.status_of.iter().rfind(|(index, _)| *index == generation);
+        own.map_or(&self.status, |(_, steps)| steps)
     }
 
     /// Sets the script of the create requests. Defaults to no steps.
@@ -81,7 +81,7 @@ impl EmulatorBuilder {
     /// Sets the script of the polls for a single generation, given by its index among the accepted ones, from 0. It
     /// replaces [`status`](EmulatorBuilder::status) for this generation.
     pub fn status_of(mut self, generation: usize, steps: impl IntoIterator<Item = Step>) -> Self {
-        self.status_of.insert(generation, steps.into_iter().collect());
+        self.status_of.push((generation, steps.into_iter().collect()));
         self
     }
 

@@ -1,6 +1,5 @@
 //! HTTP/1.1 over `std::net`, on loopback: reads a request, sends a reply, and then keeps or breaks the connection.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -96,17 +95,17 @@ pub(super) struct Server {
 struct Shared {
     stopped: AtomicBool,
     connections: AtomicUsize,
-    /// The open connections by their number, so that a stop can end them.
-    open: Mutex<HashMap<usize, Arc<TcpStream>>>,
+    /// The open connections, so that a stop can end them.
+    open: Mutex<Vec<Arc<TcpStream>>>,
 }
 
 impl Shared {
-    fn open(&self) -> MutexGuard<'_, HashMap<usize, Arc<TcpStream>>> {
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<TcpStream>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close_all(&self) {
-        for (_, stream) in self.open().drain() {
+        for stream in self.open().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -157,8 +156,8 @@ fn listen(listener: &TcpListener, shared: &Shared, handler: &Handler) {
                 thread::sleep(Duration::from_millis(10));
                 continue;
             };
-            let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-            shared.open().insert(number, Arc::clone(&stream));
+            shared.connections.fetch_add(1, Ordering::SeqCst);
+            shared.open().push(Arc::clone(&stream));
             // Checked after the insertion, because a stop closes the connections that it finds, and then waits for this
             // thread.
             if shared.stopped.load(Ordering::SeqCst) {
@@ -167,7 +166,7 @@ fn listen(listener: &TcpListener, shared: &Shared, handler: &Handler) {
             let serve = move |keep_alive| {
                 // The client notices if its connection fails.
                 let _ = serve(&stream, handler, keep_alive);
-                shared.open().remove(&number);
+                shared.open().retain(|open| !Arc::ptr_eq(open, &stream));
             };
             if thread::Builder::new()
                 .spawn_scoped(scope, {

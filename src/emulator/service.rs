@@ -1,6 +1,5 @@
 //! The service: its state, and the handlers that play the scripts.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,7 +31,6 @@ pub(super) struct State {
     create_steps: usize,
     log_reads: usize,
     generations: Vec<Generation>,
-    index_by_id: HashMap<String, usize>,
 }
 
 struct Generation {
@@ -114,7 +112,7 @@ impl Service {
         let Some(id) = id else {
             return refuse(request, (400, "generation_id: Required".to_owned()));
         };
-        let Some(&index) = state.index_by_id.get(&id) else {
+        let Some(index) = state.generations.iter().position(|generation| generation.id == id) else {
             return refuse(request, (404, "No such generation".to_owned()));
         };
         let generation = &mut state.generations[index];
@@ -222,7 +220,6 @@ impl State {
             b >> 48 & 0xfff,
             b & 0xffff_ffff_ffff
         );
-        self.index_by_id.insert(id.clone(), self.generations.len());
         self.generations.push(Generation {
             id: id.clone(),
             client_request_id: schema::client_request_id(request),

@@ -16,7 +16,7 @@
 //!
 //! ```toml
 //! [build-dependencies]
-//! kling = "0.1"
+//! kling = { path = "../kling" } # a clone
 //! ```
 //!
 //! The program uses the file with `include_bytes!("../assets/campfire.mp4")`.
@@ -29,6 +29,8 @@
 //! AIML_API_KEY=<your key> KLING_GENERATE=1 cargo build -vv
 //! git add assets && git commit
 //! ```
+//!
+//! On Windows, the command looks different. A build that stops prints it.
 //!
 //! All other builds only compare the request and the length of the file with the receipt. They need no key and no
 //! network, and they cost nothing. If something differs, the build stops. The message says what differs, how many

@@ -1,8 +1,6 @@
 //! The only file that knows ureq: sends one request, reads one response, and distinguishes "not sent" from "maybe sent".
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::http::Version;
@@ -55,8 +53,6 @@ pub(crate) enum SendError {
 pub(crate) struct Http {
     /// One for all requests, since each agent reads the root certificates for itself.
     agent: Agent,
-    /// Set by the first request.
-    is_used: Arc<AtomicBool>,
     proxy: Result<Option<EnvProxy>, InvalidProxy>,
     /// The variable whose proxy API requests use.
     api_proxy: Option<&'static str>,
@@ -109,7 +105,6 @@ impl Http {
         let config = config.tls_config(tls());
         Ok(Http {
             agent: config.build().into(),
-            is_used: Arc::default(),
             proxy,
             api_proxy: variable,
             api_is_loopback: api.is_loopback(),
@@ -131,14 +126,11 @@ impl Http {
             .header(ACCEPT_ENCODING, IDENTITY)
             .header("content-type", "application/json")
             .header("content-length", body.len().to_string().as_str())
-            .header("x-client-request-id", client_request_id);
-        let request = if self.is_used.swap(true, Relaxed) {
+            .header("x-client-request-id", client_request_id)
+            .config()
             // On a new connection: a pooled one that died in the meantime would make the outcome unknown for no reason.
-            request.config().max_idle_age(Duration::ZERO).build()
-        } else {
-            // Nothing is pooled yet. ureq keeps root certificates only from a request without settings of its own.
-            request
-        };
+            .max_idle_age(Duration::ZERO)
+            .build();
         let mut tracked = TrackedBody::new(body.to_vec(), &sending);
         let send = Box::new(move || request.send(SendBody::from_reader(&mut tracked)));
         match self.exchange(self.timeouts.create, send) {
@@ -150,7 +142,6 @@ impl Http {
 
     /// Sends one GET request, with `timeout` or the default timeout.
     pub(crate) fn get(&self, url: &str, timeout: Option<Duration>) -> Result<Response, TransportError> {
-        self.is_used.store(true, Relaxed);
         let request = self
             .agent
             .get(url)
@@ -209,7 +200,6 @@ impl Http {
         }
         let (proxy, variable) = proxy_for(&self.proxy, url)
             .map_err(|(variable, reason)| permanent(format!("invalid {variable}: {reason}")))?;
-        self.is_used.store(true, Relaxed);
         let mut request = self.agent.get(url.to_string()).header(ACCEPT_ENCODING, IDENTITY);
         if from > 0 {
             request = request.header("range", format!("bytes={from}-").as_str());

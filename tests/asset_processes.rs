@@ -275,7 +275,10 @@ fn a_refusal_is_recorded_before_the_next_attempt_is_sent() {
         match requests.fetch_add(1, Ordering::SeqCst) {
             0 => {
                 fs::rename(&receipt, &elsewhere).unwrap();
-                respond(&mut stream, b"HTTP/1.1 429 No\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n");
+                respond(
+                    &mut stream,
+                    b"HTTP/1.1 429 No\r\nRetry-After: 3\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                );
                 thread::sleep(millis(100));
                 fs::rename(&elsewhere, &receipt).unwrap();
             }

@@ -276,7 +276,8 @@ mod tests {
         }
         // The `u` and the brace are long escapes themselves.
         let escaped = |hex: &str| format!("%{}{hex}", "25".repeat(10));
-        let chars: Vec<char> = format!("\\{}{}2b}}", escaped("75"), escaped("7b")).chars().collect();
-        assert!(Readings::of(&chars).at(0).iter().all(|&(_, end)| end <= MAX_ESCAPE_CHARS));
+        let text = format!("{}\\{}{}2b}}", "x".repeat(9), escaped("75"), escaped("7b"));
+        let readings = Readings::of(&text.chars().collect::<Vec<_>>());
+        assert!(readings.at(9).iter().all(|(_, end)| *end <= 9 + MAX_ESCAPE_CHARS));
     }
 }

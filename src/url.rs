@@ -389,6 +389,22 @@ mod tests {
     }
 
     #[test]
+    fn the_port_is_that_of_the_scheme_unless_it_is_given() {
+        let table = [
+            ("http://localhost/", (false, 80)),
+            ("http://localhost:8080/", (false, 8080)),
+            ("https://cdn.example/", (true, 443)),
+            ("https://cdn.example:80/", (true, 80)),
+        ];
+        for (text, expected) in table {
+            match Url::parse(text) {
+                Ok(url) => assert_eq!((url.is_https(), url.port()), expected, "{text}"),
+                Err(reason) => assert!(reason.starts_with("https needs the feature"), "{text}: {reason}"),
+            }
+        }
+    }
+
+    #[test]
     fn percent_encode_keeps_only_unreserved_characters() {
         assert_eq!(percent_encode("a2:klingai/v2.5_~-é&=+%"), "a2%3Aklingai%2Fv2.5_~-%C3%A9%26%3D%2B%25");
     }

@@ -217,7 +217,7 @@ fn deleting_a_receipt_in_use_is_an_error_with_the_id() {
         return;
     }
     for (status, file) in [(vec![Step::Stall], vec![]), (vec![], vec![Step::Stall])] {
-        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(300)).start();
+        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(1000)).start();
         let (_folder, asset) = campfire();
         thread::scope(|scope| {
             let running = scope.spawn(|| generate(&asset, &emulator));
@@ -243,7 +243,7 @@ fn a_receipt_that_is_replaced_in_use_keeps_its_file() {
     for (status, file) in [(vec![Step::Stall], vec![]), (vec![], vec![Step::StallAfter(9000)])] {
         let within_the_file = status.is_empty();
         let first = Emulator::script([]);
-        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(300)).start();
+        let emulator = Emulator::builder().status(status).file(file).client_timeout(millis(1000)).start();
         let (folder, fox_asset) = campfire();
         let owl_asset = Asset::new(fox_asset.path(), VideoRequest::new("an owl").duration(Seconds::Ten));
         generate(&fox_asset, &first).unwrap();

@@ -61,8 +61,8 @@ impl Client {
     /// Sends a create request, which costs money, and returns the id of the new generation without waiting for it.
     ///
     /// The request is sent on a new connection. It is retried at most twice, and only if the service certainly did not
-    /// accept it: no byte of the body was sent, or the service responded with 429 and a `Retry-After` of at most 60 s.
-    /// Each attempt times out after 60 s, and has its own client request id unless you set one.
+    /// accept it: no byte of the body was sent, or the service responded with 429. A `Retry-After` of more than 60 s ends
+    /// the attempts. Each attempt times out after 60 s, and has its own client request id unless you set one.
     ///
     /// # Errors
     ///
@@ -390,8 +390,8 @@ impl Client {
         download::fetch(&self.api, video, path, self.poll.max_wait, |download| download)
     }
 
-    /// Returns the origin of the server.
-    pub(crate) fn base_url(&self) -> &str {
+    /// Returns the scheme, host and port of the server. An id is valid only there.
+    pub fn base_url(&self) -> &str {
         &self.base_url
     }
 

@@ -336,6 +336,11 @@ impl Error {
         }
     }
 
+    /// Returns the message of this error and those of its causes on one line.
+    pub(crate) fn on_one_line(&self) -> String {
+        format!("{self:?}").replace("\n  caused by: ", ": ")
+    }
+
     pub(crate) fn invalid_request(field: &str, reason: impl Into<String>) -> Error {
         Error::InvalidRequest { field: field.to_owned(), reason: reason.into() }
     }

@@ -219,7 +219,9 @@ impl<'a> Sum<&'a Usage> for Usage {
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.credits, self.usd) {
+        // The sum of many costs has digits that no price has.
+        let usd = self.usd.map(|usd| (usd * 1e6).round() / 1e6);
+        match (self.credits, usd) {
             (Some(credits), Some(usd)) => write!(f, "{credits} credits (${usd})"),
             (Some(credits), None) => write!(f, "{credits} credits"),
             (None, Some(usd)) => write!(f, "${usd}"),
@@ -292,6 +294,7 @@ mod tests {
             (Some(120_000.0), None, "120000 credits"),
             (Some(1.5), Some(0.25), "1.5 credits ($0.25)"),
             (None, Some(0.25), "$0.25"),
+            (None, Some(0.1 + 0.2), "$0.3"),
             (None, None, "an unknown cost"),
         ];
         for (credits, usd, text) in table {

@@ -32,6 +32,10 @@ pub enum Recovery {
     NotCharged,
     /// The logs do not say what became of the request. This does not prove that it was not accepted: look again in some
     /// minutes.
+    ///
+    /// A request that never left, because its process was killed first, is never listed. The logs list a generation once
+    /// it has finished, so one that is not listed after an hour was probably not accepted. Only you can decide to pay
+    /// again.
     NotListed,
 }
 

@@ -98,7 +98,8 @@ impl<'a> TempVideo<'a> {
     pub(crate) fn write(mut reader: impl Read, path: &'a Path) -> Result<Self> {
         let mut temp = TempFile::create(path)?;
         let mut boxes = Boxes::default();
-        let not_a_video = |found| Error::io("save as a video", path)(io::Error::new(io::ErrorKind::InvalidData, found));
+        let not_a_video =
+            |found| Error::io("write a complete video to", path)(io::Error::new(io::ErrorKind::InvalidData, found));
         let mut buffer = vec![0; 64 * 1024];
         let mut len = 0;
         // Not io::copy: it does not distinguish an error of the reader from one of the disk.
@@ -314,6 +315,8 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         #[cfg(unix)]
         std::os::unix::fs::symlink("loop", elsewhere.path().join("loop")).unwrap();
+        #[cfg(unix)]
+        let _socket = std::os::unix::net::UnixListener::bind(elsewhere.path().join("socket")).unwrap();
         let unusable = [
             (folder.path().join("missing").join("video.mp4"), Some(NotFound)),
             (folder.path().to_owned(), Some(IsADirectory)),
@@ -322,7 +325,7 @@ mod tests {
             (folder.path().join("x".repeat(300)), Some(io::ErrorKind::InvalidFilename)),
             (PathBuf::from("/"), Some(IsADirectory)),
             #[cfg(unix)]
-            (PathBuf::from("/dev/null"), Some(io::ErrorKind::Other)),
+            (elsewhere.path().join("socket"), Some(io::ErrorKind::Other)),
             #[cfg(unix)]
             (elsewhere.path().join("loop"), None),
         ];

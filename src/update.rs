@@ -41,12 +41,12 @@ impl fmt::Display for Update {
         match self {
             // A log of updates then holds all that is needed to look up a lost request.
             Update::Sending { client_request_id } => write!(f, "sending the create request as {client_request_id}"),
-            Update::Retrying(error) => write!(f, "retrying the create request: {error}"),
+            Update::Retrying(error) => write!(f, "retrying the create request: {}", error.on_one_line()),
             Update::Created(id) => write!(f, "created generation {id}"),
             Update::Status(status) => status.fmt(f),
-            Update::Missed(error) => write!(f, "missed a poll: {error}"),
+            Update::Missed(error) => write!(f, "missed a poll: {}", error.on_one_line()),
             Update::Finished(Ok(_)) => f.write_str("finished"),
-            Update::Finished(Err(error)) => write!(f, "{error}"),
+            Update::Finished(Err(error)) => f.write_str(&error.on_one_line()),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Url {
 
 type Invalid = &'static str;
 
-const NOT_ABSOLUTE: Invalid = "must start with https://";
+const NOT_ABSOLUTE: Invalid = "must start with https:// (or http:// for loopback)";
 const NOT_HTTPS: Invalid = "must use https (http is allowed only for loopback)";
 const INVALID_HOST: Invalid = "host or port is missing or invalid";
 const TOO_LONG: Invalid = "must be at most 15 KiB long";

@@ -177,7 +177,11 @@ impl Watch {
             last_status: self.last_status.as_ref().map(ToString::to_string),
             source: self.last_error.as_ref().map(|error| Box::new(error.duplicate())),
         };
-        error.or_unfinished(&self.id)
+        // If the service has never known the id, nothing shows that the generation exists.
+        match self.last_error.as_deref() {
+            Some(last @ Error::Refused { status: 404, .. }) if !self.is_known => last.duplicate().or_unknown(&self.id),
+            _ => error.or_unfinished(&self.id),
+        }
     }
 }
 

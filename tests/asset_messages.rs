@@ -339,7 +339,8 @@ fn unknown_outcomes_name_the_id_and_the_next_step() {
     assert_eq!(
         failed(),
         format!(
-            "{unknown} the service's logs do not list it yet; run this again in some minutes, which looks it up again"
+            "{unknown} the service's logs do not list it yet; run this again in some minutes, which looks it up again \
+             (an hour after the request, this will say how to give it up)"
         )
     );
     assert_eq!(

@@ -346,7 +346,10 @@ fn clients_with_unsafe_settings_are_not_built() {
             Client::builder("key").base_url("https://user:word@api.example"),
             "invalid base URL: must not contain a user name or password",
         ),
-        (Client::builder("key").base_url("api.example"), "invalid base URL: must start with https://"),
+        (
+            Client::builder("key").base_url("api.example"),
+            "invalid base URL: must start with https:// (or http:// for loopback)",
+        ),
         (
             Client::builder("key").user_agent("a\r\nb: c"),
             "invalid user agent: must be non-empty visible ASCII and single spaces",

@@ -188,7 +188,7 @@ fn unusable_paths_and_urls_are_named() {
         assert_prints(&error, &format!("{UNFINISHED}\n  caused by: {causes}"));
     }
     video.url = "cdn.example/v.mp4".to_owned();
-    let causes = "GET cdn.example/v.mp4: no response\n  caused by: must start with https://";
+    let causes = "GET cdn.example/v.mp4: no response\n  caused by: must start with https:// (or http:// for loopback)";
     assert_prints(&client.open(&video).unwrap_err(), &format!("{UNFINISHED}\n  caused by: {causes}"));
 }
 

@@ -184,12 +184,13 @@ impl<'a> Advice<'a> {
             return self.beyond_logs();
         }
         let next = match lookup {
-            Lookup::Sent(error) => format!("{}; run this again in some minutes, which looks it up", causes(error)),
+            Lookup::Sent(error) => format!("{}; run this again in some minutes, which looks it up", error.on_one_line()),
             Lookup::Failed(error) => {
-                format!("it could not be looked up: {}; run this again later, which looks it up again", causes(error))
+                format!("it could not be looked up: {}; run this again later, which looks it up again", error.on_one_line())
             }
             Lookup::NotListed if self.age() < LISTED_AFTER => {
-                "the service's logs do not list it yet; run this again in some minutes, which looks it up again"
+                "the service's logs do not list it yet; run this again in some minutes, which looks it up again (an hour \
+                 after the request, this will say how to give it up)"
                     .to_owned()
             }
             Lookup::NotListed => format!(
@@ -228,7 +229,7 @@ impl<'a> Advice<'a> {
         if !is_not_found {
             return None;
         }
-        let causes = causes(error);
+        let causes = error.on_one_line();
         if let Some(keep) = self.same_length_hint() {
             return Some(format!("{causes}; {keep}"));
         }
@@ -295,11 +296,6 @@ impl<'a> Advice<'a> {
     fn is_beyond_logs(&self) -> bool {
         self.age() >= LOGS_REACH
     }
-}
-
-/// Returns the message of an error and those of its causes on one line.
-fn causes(error: &Error) -> String {
-    format!("{error:?}").replace("\n  caused by: ", ": ")
 }
 
 #[cfg(test)]

@@ -51,8 +51,9 @@
 //!
 //! # A journal
 //!
-//! A process can be killed at any time, and the ids must survive it. So each id goes to a file before it matters. The
-//! next run reads the file, and pays for nothing twice:
+//! A process can be killed at any time, and the ids must survive it. If each video has a path of its own, take
+//! [`asset::Ensure`](crate::asset::Ensure): its receipts are such a journal, with locks. Otherwise, write each id to a file
+//! before it matters. The next run reads the file, and pays for nothing twice:
 //!
 //! ```
 //! use std::collections::BTreeMap;

@@ -104,7 +104,8 @@
 //! ```
 //!
 //! While a request is on its way, no tick comes. A poll has 30 s by default ([`Timeouts::poll`]): set it lower if Ctrl-C
-//! must be faster. `examples/text_to_video.rs` is a complete program with these exit codes and Ctrl-C.
+//! must be faster. During a download, look at the flag in a reader of your own, and return an error: see
+//! [`Client::download_with`](crate::Client::download_with). `examples/text_to_video.rs` is a complete program with these exit codes and Ctrl-C.
 //!
 //! Next: [machines](super::_9_machines).
 //!

@@ -168,7 +168,8 @@ fn a_build_beside_a_running_generation_says_so() {
     let stop =
         "Err(assets/fox.mp4 is not current: another process is generating it; build again once it has finished)\n";
     assert!(output.contains(stop), "{output}");
-    receipt.unlock().unwrap();
+    // This unlocks it. Under wine, `unlock` does so, too, but fails.
+    drop(receipt);
     assert!(package.run(&[]).contains("but its video has not been received\n"), "{output}");
 }
 

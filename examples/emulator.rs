@@ -118,7 +118,14 @@ fn main() -> ExitCode {
         "Serving on {base_url} until interrupted. Nothing is generated and nothing is charged.\n\
          In another shell: AIML_API_BASE={base_url} AIML_API_KEY=rehearsal my-program"
     );
+    let mut seen = 0;
     loop {
-        thread::park();
+        thread::sleep(Duration::from_millis(100));
+        let creates = emulator.creates();
+        for create in &creates[seen..] {
+            let outcome = create.generation_id.as_deref().unwrap_or("not accepted");
+            let _ = writeln!(io::stdout(), "create request for {}: {outcome}", create.body["prompt"]);
+        }
+        seen = creates.len();
     }
 }

@@ -8,13 +8,13 @@
 //! written to `journal.jsonl` in the output directory the moment it exists. Start the program again after Ctrl-C, a
 //! crash or an error: it resumes what exists, and pays only for what is missing. Keep one directory for each file.
 //!
-//! With `AIML_API_KEY` in the environment, the videos are real and cost money. Without it, this is a rehearsal of three
-//! requests against an emulator of the service.
+//! With `AIML_API_KEY` in the environment, the videos are real and cost money. Without it, this is a rehearsal against an
+//! emulator of the service inside the program. It ends with the program, so a rehearsal cannot be resumed.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -50,24 +50,48 @@ enum Event {
     NotCharged,
 }
 
-/// A file with the events of all requests, each synced before the next step is taken.
+/// A file with the events of all requests, each synced before the next step is taken. Its first line names the server,
+/// since an id is valid only there.
 struct Journal(File);
 
 impl Journal {
-    /// Opens the journal, and returns the last event of each request that has one.
-    fn open(path: &Path) -> Result<(Self, BTreeMap<usize, Event>), Box<dyn Error>> {
-        let file = File::options().append(true).create(true).open(path)?;
+    /// Opens the journal, and returns the last event of each request that has one. Fails if another process has opened
+    /// it: two would pay twice.
+    fn open(path: &Path, server: &str) -> Result<(Self, BTreeMap<usize, Event>), Box<dyn Error>> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        file.try_lock().map_err(|error| format!("failed to lock {}: {error}", path.display()))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        // A power failure may have cut the last line. The step that it announced was not taken.
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        file.set_len(complete.len() as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        let mut journal = Journal(file);
+        let mut lines = complete.lines();
+        let unreadable = |error| format!("failed to read {}: {error}", path.display());
+        match lines.next().map(serde_json::from_str::<String>).transpose().map_err(unreadable)? {
+            None => journal.write(&server)?,
+            Some(other) if other == server => {}
+            Some(other) => {
+                let path = path.display();
+                return Err(format!("{path} belongs to {other}, not to {server}; choose another --output").into());
+            }
+        }
         let mut last = BTreeMap::new();
-        for line in fs::read_to_string(path)?.lines() {
-            let (index, event) = serde_json::from_str(line)?;
+        for line in lines {
+            let (index, event) = serde_json::from_str(line).map_err(unreadable)?;
             last.insert(index, event);
         }
-        Ok((Journal(file), last))
+        Ok((journal, last))
     }
 
     fn add(&mut self, index: usize, event: &Event) -> Result<(), Box<dyn Error>> {
-        // One write for the entire line: a partial line could not be parsed again.
-        self.0.write_all((serde_json::to_string(&(index, event))? + "\n").as_bytes())?;
+        self.write(&(index, event))
+    }
+
+    fn write(&mut self, line: &impl Serialize) -> Result<(), Box<dyn Error>> {
+        // One write for the entire line, so that a process that is killed leaves no partial one.
+        self.0.write_all((serde_json::to_string(line)? + "\n").as_bytes())?;
         Ok(self.0.sync_data()?)
     }
 }
@@ -75,7 +99,7 @@ impl Journal {
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let Arguments { requests, output, max_in_flight } = Arguments::parse();
     let requests: Vec<VideoRequest> = match requests {
-        Some(path) => serde_json::from_slice(&fs::read(path)?)?,
+        Some(path) => read_requests(&path).map_err(|error| format!("failed to read {}: {error}", path.display()))?,
         None => ["calm", "wild", "frozen"].map(|sea| VideoRequest::new(format!("A {sea} sea"))).into(),
     };
     let emulator = Emulator::start();
@@ -88,10 +112,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         client => client?,
     };
     fs::create_dir_all(&output)?;
-    let (journal, mut last) = Journal::open(&output.join("journal.jsonl"))?;
+    let (journal, mut last) = Journal::open(&output.join("journal.jsonl"), client.base_url())?;
     let missing = (0..requests.len()).filter(|index| !path_of(&output, *index).exists());
     let plan = plan(&client, missing.map(|index| (index, last.remove(&index))))?;
     run(&client, &requests, &plan, max_in_flight, journal, &output)
+}
+
+fn read_requests(path: &Path) -> Result<Vec<VideoRequest>, Box<dyn Error>> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 fn path_of(output: &Path, index: usize) -> PathBuf {
@@ -145,7 +173,8 @@ fn run(
     let created = client.generate_all(to_create.iter().map(|index| &requests[*index])).max_in_flight(max_in_flight);
     let created = created.updates().tick(tick).map(|event| event.map(|(n, update)| (to_create[n], update)));
     let lines = Lines::new(requests)?;
-    let mut failed = *is_incomplete;
+    // Printed at the end, below the live lines.
+    let mut errors = Vec::new();
     for event in resumed.chain(created) {
         // The id of a generation that exists is stored in any case.
         let has_id = matches!(event, Some((_, Update::Created(_))));
@@ -158,19 +187,24 @@ fn run(
         match update {
             Update::Sending { client_request_id } => journal.add(index, &Event::Sending(client_request_id))?,
             Update::Created(id) => journal.add(index, &Event::Created(id))?,
-            Update::Finished(Ok(video)) => drop(client.download_new(&video, path_of(output, index))?),
+            Update::Finished(Ok(video)) => {
+                errors.extend(client.download_new(&video, path_of(output, index)).err().map(|error| (index, error)));
+            }
             Update::Finished(Err(error)) => {
-                failed = true;
                 if error.charged() == Charged::No {
                     journal.add(index, &Event::NotCharged)?;
                 }
+                errors.push((index, error));
             }
             _ => {}
         }
     }
     let made = (0..requests.len()).filter(|index| path_of(output, *index).exists()).count();
     println!("{made} of {} videos are in {}", requests.len(), output.display());
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    for (index, error) in &errors {
+        eprintln!("{index}: {error:?}");
+    }
+    Ok(if *is_incomplete || !errors.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// A line for each request on the terminal.

@@ -45,6 +45,14 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:?}");
+            let id = match &error {
+                Error::OutcomeUnknown { client_request_id, .. } => Some(client_request_id.as_str()),
+                Error::Unfinished { id, .. } => Some(id.as_str()),
+                _ => None,
+            };
+            if let Some(id) = id {
+                eprintln!("to go on, run\n  cargo run --example resume -- {id}");
+            }
             ExitCode::from(match error.charged() {
                 Charged::No => 3,
                 Charged::Perhaps => 4,

@@ -119,7 +119,8 @@ pub enum Error {
         source: Box<Error>,
     },
 
-    /// The request got no response. Retry it.
+    /// The request got no response. This is the cause of [`Unfinished`](Error::Unfinished) or
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), which say what to do next.
     #[error("{request}: no response")]
     NoResponse {
         /// The method, and the URL without its query.
@@ -128,7 +129,8 @@ pub enum Error {
         source: BoxError,
     },
 
-    /// The response could not be interpreted. Retry the request.
+    /// The response could not be interpreted. This is the cause of [`Unfinished`](Error::Unfinished) or
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), which say what to do next.
     #[error("{request}: unexpected response with status {status}{}", prefixed(body))]
     UnexpectedResponse {
         /// The method, and the URL without its query.

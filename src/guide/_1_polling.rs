@@ -68,8 +68,8 @@
 //! Some services that take money accept an *idempotency key*, by which they recognize a request that they have seen
 //! before. This one documents none: each accepted POST is a new generation, and a new payment.
 //!
-//! So this library sends a create request again only if the service certainly did not accept it. No byte of its body
-//! was sent, or the response was 429, "too many requests". In all other cases the caller gets
+//! So this library sends a create request again only if the service certainly did not accept it: either no byte of its
+//! body was sent, or the response was 429, "too many requests". In all other cases the caller gets
 //! [`Error::OutcomeUnknown`]. It holds the *client request id*, a name that the request carried. The service writes it
 //! to its logs, and [`Client::recover`] looks for it there:
 //!
@@ -95,6 +95,10 @@
 //! assert_eq!(emulator.creates().len(), 1); // paid once
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The logs may list the request late, since a generation appears there when it has finished. If they do not list it after
+//! an hour, it was probably never accepted. After seven days they have forgotten it. Only a person can then decide to pay
+//! again.
 //!
 //! The same rule holds for your own code: never put [`create`] or [`generate`] into a
 //! loop that repeats whatever has failed. First find out what was charged: see

@@ -37,8 +37,8 @@
 //! | [`OutcomeUnknown`] | perhaps | The response was lost. | [`recover`], before you try again. |
 //! | [`UnknownGeneration`] | perhaps | The service does not know the id. | Check the id and the API key. |
 //! | [`Unfinished`] | yes | The generation exists, the video was not received. | [`wait`] for the id again. |
-//! | [`AssetNotCurrent`] | it says | A file and its receipt differ. | Follow the message. |
-//! | [`AssetsNotMade`] | the worst | Some assets could not be made. | See the error of each. |
+//! | [`AssetNotCurrent`] | see its field | A file and its receipt differ. | Follow the message. |
+//! | [`AssetsNotMade`] | the worst of its errors | Some assets could not be made. | See the error of each. |
 //! | [`Io`] | perhaps | A file could not be written. | Free some space, [`download`] again. |
 //!
 //! [^free]: If [`Failure::is_free`] returns `false`, the service does not document whether it charges: perhaps.

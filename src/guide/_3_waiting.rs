@@ -45,14 +45,15 @@
 //! ```
 //!
 //! Missed polls are those with no response, with a response that cannot be read, and with the statuses 408, 409, 425,
-//! 429 and 5xx. A 404 counts as one for 60 s: a new generation may not be known to each machine of the service yet.
+//! 429 and 5xx. A 404 is a missed poll for the first 60 s: a new generation may not be known to each machine of the
+//! service yet. After that, it ends the wait.
 //!
-//! Other refusals end the wait at once. A key that was revoked (401) is still revoked in 10 s.
+//! Other refusals and redirects end the wait at once. A key that was revoked (401) is still revoked in 10 s.
 //!
 //! # A deadline does not stop the generation
 //!
 //! The service has no way to cancel. When `max_wait` has passed, the error is [`Unfinished`], and its cause is
-//! [`DeadlineExceeded`]. The generation keeps running, and is charged. Wait again: now, tomorrow, or on another machine.
+//! [`DeadlineExceeded`]. The generation keeps running, and is charged unless it fails. Wait again: now, tomorrow, or on another machine.
 //!
 //! ```
 //! use std::time::Duration;

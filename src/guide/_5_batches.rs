@@ -67,7 +67,7 @@
 //! let requests = ["calm", "wild"].map(|sea| VideoRequest::new(format!("A {sea} sea")));
 //! let path = std::env::temp_dir().join(format!("seas-{}.txt", std::process::id()));
 //!
-//! // The first run is killed when the second request has just left.
+//! // The first run dies before it writes down the id of the second generation.
 //! let mut journal = File::create(&path)?;
 //! for (index, update) in client.generate_all(&requests).updates() {
 //!     if emulator.creates().len() == 2 {

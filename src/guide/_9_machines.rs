@@ -41,6 +41,7 @@
 //!         match client.recover(sent)? {
 //!             Recovery::Found(id) => job.generation = Some(id.to_string()),
 //!             Recovery::NotCharged => job.sent = None,
+//!             // After an hour, a person decides.
 //!             Recovery::NotListed => return Err("look again in some minutes".into()),
 //!         }
 //!         return Ok(());
@@ -62,7 +63,7 @@
 //! }
 //!
 //! // The first request is refused, and the response to the second is lost.
-//! let emulator = Emulator::builder().create([Step::Http(429), Step::Reset]).start();
+//! let emulator = Emulator::builder().create([Step::Http(403), Step::Reset]).start();
 //! let client = emulator.client();
 //! let mut job = Job::default();
 //! while job.video.is_none() {
@@ -87,13 +88,15 @@
 //!     sent        text,
 //!     generation  text,
 //!     video       jsonb,              -- a Video
+//!     failed      text,               -- why a person has to look at it
 //!     taken_until timestamptz NOT NULL DEFAULT now()
 //! );
 //!
 //! -- Takes one job that no other worker has, for 20 minutes.
 //! UPDATE job SET taken_until = now() + interval '20 minutes'
 //! WHERE id = (
-//!     SELECT id FROM job WHERE video IS NULL AND taken_until <= now()
+//!     SELECT id FROM job
+//!     WHERE video IS NULL AND failed IS NULL AND taken_until <= now()
 //!     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 //! )
 //! RETURNING *;

@@ -21,7 +21,7 @@
 //!   |
 //!   |  create: one POST request. Only this one costs money.
 //!   |
-//!   +-- not sent, or refused ----> not charged: try again
+//!   +-- not sent, or refused ----> not charged: remove the cause, try again
 //!   |
 //!   +-- the response is lost ----> OutcomeUnknown: perhaps charged
 //!   |                                |
@@ -57,7 +57,8 @@
 //!
 //! # Running the examples
 //!
-//! Every example runs against an emulator of the service: offline, without a key, and for free. Make a new package with
+//! Every example, except for build scripts and job queues, runs against an emulator of the service: offline, without a
+//! key, and for free. Make a new package with
 //!
 //! ```toml
 //! [dependencies]

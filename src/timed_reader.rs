@@ -27,8 +27,8 @@ struct Source {
     last: Option<io::Result<usize>>,
 }
 
-/// As much as four TLS records hold: handing a buffer to another thread costs as much CPU as decrypting a record.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// As much as 16 TLS records hold: handing a buffer to another thread costs as much CPU as decrypting a record.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The time after which a buffer is returned although it is not full. A slow body does not fill one for a minute.
 const MAX_FILL_TIME: Duration = Duration::from_millis(100);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn bytes_arrive_in_order_in_buffers_of_any_size() {
-        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        let bytes: Vec<u8> = (0..600_000_u32).map(|n| n as u8).collect();
         for size in [1000, BUFFER_BYTES, 1 << 20] {
             let mut reader = TimedReader::new(io::Cursor::new(bytes.clone()), &Workers::default(), LONG);
             let (mut read, mut buffer) = (Vec::new(), vec![0; size]);

@@ -44,7 +44,8 @@ impl Client {
         Client::builder(key).build()
     }
 
-    /// Returns a builder for a client with this API key.
+    /// Returns a builder for a client with this API key. The environment is read for proxies only: see
+    /// [`from_env`](Client::from_env).
     ///
     /// # Example
     ///

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Whether the service has charged for the generation that an error concerns, returned by [`Error::charged`](crate::Error::charged).
+/// Whether the service has charged for the generation that an error concerns, returned by
+/// [`Error::charged`](crate::Error::charged). Ordered by what may have been charged: `No`, `Perhaps`, `Yes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Charged {
     /// Nothing was charged. The request can be sent again once the cause of the error is resolved.

@@ -25,6 +25,8 @@ pub struct Poll {
     /// How long to keep polling, measured from when the first poll is due. The last poll is sent when this time has
     /// passed, and may take up to 1 s longer. If a busy thread sends a poll late, the time it was due counts. Defaults to
     /// 1,000 s, like the service's own sample code, whose generation took about 160 s.
+    ///
+    /// A download may go without progress for this long as well.
     pub max_wait: Duration,
 }
 

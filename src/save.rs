@@ -21,7 +21,8 @@ use crate::temp_file::{TempFile, sync_parent_dir};
 /// Not promised:
 ///
 /// - The permissions of a replaced file are not kept.
-/// - If the process is killed or the power fails, a temporary file (`.fox.mp4.….part`) may be left behind.
+/// - If the process is killed or the power fails, a temporary file (`.fox.mp4.….part`) may be left behind. It is
+///   never used again, and can be deleted once nothing is being downloaded.
 /// - Where a directory cannot be synced (Windows, some network file systems), a power failure may undo the rename.
 ///
 /// # Errors

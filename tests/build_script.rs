@@ -184,12 +184,15 @@ fn a_rehearsal_needs_no_server_and_can_be_denied() {
     let output = package.run(&[("KLING_DENY_REHEARSALS", "1")]);
     assert!(
         output.contains(
-            "assets/fox.mp4 is not current: KLING_DENY_REHEARSALS=1 is set, and these are test clips of an emulator: \
+            "assets/fox.mp4 is not current: KLING_DENY_REHEARSALS is set, and these are test clips of an emulator: \
              assets/fox.mp4, assets/owl.mp4; for each, restore"
         ),
         "{output}"
     );
-    assert_passes(&package.run(&[("KLING_DENY_REHEARSALS", "0")]));
+    for (value, is_denied) in [("true", true), ("2", true), ("0", false), ("", false)] {
+        let output = package.run(&[("KLING_DENY_REHEARSALS", value)]);
+        assert_eq!(output.contains("KLING_DENY_REHEARSALS is set"), is_denied, "{value}: {output}");
+    }
     assert_eq!(package.emulator.connections(), 0);
 }
 

@@ -33,7 +33,7 @@ use crate::update::Update;
 /// | `KLING_GENERATE=rehearse` | Makes test clips with an emulator inside the build script, offline and for free. Needs the feature `emulator`. |
 /// | `KLING_GENERATE=1:assets/a.mp4,assets/b.mp4` | Limits any of the three to these assets. |
 /// | not set, `0`, any other value | Generates nothing and sends nothing. A value that means nothing is reported. |
-/// | `KLING_DENY_REHEARSALS=1` | Stops the build at a test clip, for releases and CI. |
+/// | `KLING_DENY_REHEARSALS=1` | Stops the build at a test clip, for releases and CI. So does any other value but `0`. |
 ///
 /// Nothing is ever generated in a copy that Cargo has made (packaged, vendored, a git dependency) and on docs.rs
 /// (`DOCS_RS`). Offline (`CARGO_NET_OFFLINE=true`; Cargo does not pass the flag `--offline` to build scripts), only a
@@ -73,7 +73,7 @@ use crate::update::Update;
 /// # Errors
 ///
 /// - [`Error::AssetNotCurrent`]: an asset is not current, and may not be generated; or it is a rehearsal, and
-///   `KLING_DENY_REHEARSALS=1` is set. The message says why, and which command generates it.
+///   `KLING_DENY_REHEARSALS` is set. The message says why, and which command generates it.
 /// - [`Error::InvalidConfig`]: one path has two different requests; or TLS is needed, and was left out.
 /// - The errors of [`ensure`](crate::asset::ensure), and [`Error::MissingKey`].
 ///
@@ -293,7 +293,7 @@ fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
                generate it";
     if denies_rehearsals() {
         let reason =
-            format!("{DENY_REHEARSALS}=1 is set, and these are test clips of an emulator: {paths}; for each, {how}");
+            format!("{DENY_REHEARSALS} is set, and these are test clips of an emulator: {paths}; for each, {how}");
         return Err(first.not_current(reason, Charged::No));
     }
     let are = if survey.rehearsals.len() == 1 { "is a test clip" } else { "are test clips" };

@@ -73,9 +73,9 @@ impl Permission {
     }
 }
 
-/// Returns `true` if `KLING_DENY_REHEARSALS=1` is set.
+/// Returns `true` if `KLING_DENY_REHEARSALS` is set. A safety catch that ignored `true` would be none.
 pub(super) fn denies_rehearsals() -> bool {
-    env::var_os(DENY_REHEARSALS).is_some_and(|value| value == "1")
+    env::var_os(DENY_REHEARSALS).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 #[cfg(test)]

@@ -73,7 +73,10 @@ fn nothing_is_generated_unless_it_is_permitted() {
         (&[("KLING_GENERATE", "1:")], unknown("1:")),
         (&[("KLING_GENERATE", "fetch")], "KLING_GENERATE=fetch creates no generation".to_owned()),
         (&[("KLING_GENERATE", "fetch:assets/fox.mp4")], "fetch:assets/fox.mp4 permits nothing else".to_owned()),
-        (&[("KLING_GENERATE", "1:assets/cat.mp4")], "1:assets/cat.mp4 permits nothing else".to_owned()),
+        (
+            &[("KLING_GENERATE", "1:fox.mp4")],
+            "1:fox.mp4 names no asset of this package; its assets are assets/fox.mp4, assets/owl.mp4".to_owned(),
+        ),
         (&[GENERATE, ("DOCS_RS", "1")], "DOCS_RS is set".to_owned()),
         (&[("KLING_GENERATE", "rehearse"), ("DOCS_RS", "")], "docs.rs".to_owned()),
         (&[GENERATE, ("CARGO_NET_OFFLINE", "true")], "CARGO_NET_OFFLINE is set".to_owned()),
@@ -193,6 +196,11 @@ fn a_rehearsal_needs_no_server_and_can_be_denied() {
         let output = package.run(&[("KLING_DENY_REHEARSALS", value)]);
         assert_eq!(output.contains("KLING_DENY_REHEARSALS is set"), is_denied, "{value}: {output}");
     }
+    // The emulator of the first rehearsal has ended, and nothing of it can be resumed.
+    fs::remove_file(package.path("assets/fox.mp4")).unwrap();
+    assert_passes(&package.run(&[rehearse]));
+    let output = package.run(&[GENERATE, ("AIML_API_BASE", "")]);
+    assert!(output.contains("of an emulator, and a run that pays does not replace them; to replace"), "{output}");
     assert_eq!(package.emulator.connections(), 0);
 }
 

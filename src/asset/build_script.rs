@@ -121,9 +121,10 @@ pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
         return Err(asset.not_current(reason, Charged::Perhaps));
     }
     if !survey.stopped.is_empty() {
-        return Err(stop(&survey, forbidden.as_ref(), &permission, &package));
+        let unknown_limit = unknown_limit(&assets, &permission, &package).filter(|_| forbidden.is_none());
+        return Err(stop(&survey, forbidden.as_ref(), &permission, unknown_limit, &package));
     }
-    check_rehearsals(&survey)
+    check_rehearsals(&survey, permission.mode)
 }
 
 /// Prints a line for Cargo, and ignores errors, where `println!` would panic. If Cargo was killed, the assets must still be
@@ -160,7 +161,7 @@ fn generate(assets: &[&Asset], permission: &Permission, package: &Path) -> Resul
 fn rehearse(ensure: Ensure<'_>, assets: &[&Asset]) -> Result<()> {
     let started = crate::emulator::Emulator::builder().try_start();
     let emulator = started.map_err(|error| Error::InvalidConfig { what: GENERATE, reason: error.to_string() })?;
-    run(ensure, assets, || Ok(emulator.client()))
+    run(ensure.afresh(), assets, || Ok(emulator.client()))
 }
 
 #[cfg(not(feature = "emulator"))]
@@ -240,8 +241,24 @@ enum Forbidden {
     NotPermitted,
 }
 
+/// Returns the explanation of a limit that names no asset of this package, such as a file name alone.
+fn unknown_limit(assets: &[&Asset], permission: &Permission, package: &Path) -> Option<String> {
+    if assets.iter().any(|asset| permission.includes(&asset.path, package)) {
+        return None;
+    }
+    let path = |asset: &&Asset| asset.path.strip_prefix(package).unwrap_or(&asset.path).display().to_string();
+    let paths = assets.iter().map(path).collect::<Vec<_>>().join(", ");
+    Some(format!("{GENERATE}={} names no asset of this package; its assets are {paths}", permission.value))
+}
+
 /// Returns the error for assets that are not current.
-fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permission, package: &Path) -> Error {
+fn stop(
+    survey: &Survey<'_>,
+    forbidden: Option<&Forbidden>,
+    permission: &Permission,
+    unknown_limit: Option<String>,
+    package: &Path,
+) -> Error {
     let Some(((first, reason), others)) = survey.stopped.split_first() else {
         unreachable!("the caller has found some")
     };
@@ -267,7 +284,9 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
             let hint = if is_hint_useful { " (`rehearse` makes test clips for free)" } else { "" };
             format!("generation costs money and is disabled unless {GENERATE}=1 is set{hint}")
         }
-        None if permission.is_limited() => format!("{GENERATE}={value} permits nothing else"),
+        None if permission.is_limited() => {
+            unknown_limit.unwrap_or_else(|| format!("{GENERATE}={value} permits nothing else"))
+        }
         None => format!("{GENERATE}={value} creates no generation"),
     };
     match survey.purpose(false) {
@@ -285,7 +304,7 @@ fn stop(survey: &Survey<'_>, forbidden: Option<&Forbidden>, permission: &Permiss
 }
 
 /// Prints one warning for all rehearsals, or fails if they are denied.
-fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
+fn check_rehearsals(survey: &Survey<'_>, mode: Mode) -> Result<()> {
     let Some(first) = survey.rehearsals.first() else { return Ok(()) };
     let paths: Vec<String> = survey.rehearsals.iter().map(|asset| asset.path.display().to_string()).collect();
     let paths = paths.join(", ");
@@ -297,7 +316,10 @@ fn check_rehearsals(survey: &Survey<'_>) -> Result<()> {
         return Err(first.not_current(reason, Charged::No));
     }
     let are = if survey.rehearsals.len() == 1 { "is a test clip" } else { "are test clips" };
-    print_directive(format_args!("warning={paths} {are} of an emulator; to replace one, {how}"));
+    // Otherwise, a run that has bought nothing would look like one that has.
+    let kept =
+        if mode == Mode::Generate && !is_emulator_set() { ", and a run that pays does not replace them" } else { "" };
+    print_directive(format_args!("warning={paths} {are} of an emulator{kept}; to replace one, {how}"));
     Ok(())
 }
 

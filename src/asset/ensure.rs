@@ -62,6 +62,7 @@ pub struct Ensure<'a> {
     others: Vec<&'a Asset>,
     max_in_flight: usize,
     may_create: bool,
+    is_afresh: bool,
     notify: Notify,
 }
 
@@ -77,6 +78,7 @@ impl<'a> Ensure<'a> {
             assets,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             may_create: true,
+            is_afresh: false,
             notify: |_, _| {},
         }
     }
@@ -100,6 +102,13 @@ impl<'a> Ensure<'a> {
     /// Sets the assets beside which a renamed one is looked for.
     pub(super) fn beside(mut self, others: &[&'a Asset]) -> Self {
         self.others = others.to_vec();
+        self
+    }
+
+    /// Makes test clips of other emulators again instead of resuming them: they may have ended with their process.
+    #[cfg(feature = "emulator")]
+    pub(super) fn afresh(mut self) -> Self {
+        self.is_afresh = true;
         self
     }
 
@@ -201,7 +210,7 @@ impl EnsureUpdates<'_> {
     /// Locks the receipts of the next assets, and starts what they need.
     fn start_jobs(&mut self) {
         let Some(client) = &self.client else { return };
-        let Ensure { max_in_flight, may_create, notify, .. } = self.settings;
+        let Ensure { max_in_flight, may_create, is_afresh, notify, .. } = self.settings;
         let all = &self.settings.others;
         let count = self.due.len().min(max_in_flight.max(MIN_LOCKED));
         // Closes the receipts of the last ones first.
@@ -214,7 +223,7 @@ impl EnsureUpdates<'_> {
         }
         let (mut to_create, mut to_wait_for) = (Vec::new(), Vec::new());
         for (place, job) in self.jobs.iter_mut().enumerate() {
-            match job.plan(all, may_create) {
+            match job.plan(all, may_create, is_afresh) {
                 Ok(Next::Create) => to_create.push((place, job.request().clone())),
                 Ok(Next::WaitFor(id)) => {
                     notify(job.asset(), &format!("resuming generation {id}"));

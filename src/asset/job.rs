@@ -128,9 +128,15 @@ impl<'a> Job<'a> {
 
     /// Decides how to continue, and looks up a create request whose outcome is unknown.
     ///
-    /// `all` are the assets of this call.
-    pub(super) fn plan(&mut self, all: &[&Asset], may_create: bool) -> Result<Next> {
+    /// `all` are the assets of this call. If it `is_afresh`, attempts on other emulators do not count.
+    pub(super) fn plan(&mut self, all: &[&Asset], may_create: bool, is_afresh: bool) -> Result<Next> {
         let finding = self.find()?;
+        let attempt = finding.attempt_in(&self.journal);
+        let elsewhere = attempt.and_then(Attempt::emulator_url).filter(|server| *server != self.client.base_url());
+        if is_afresh && !finding.state.is_current() && elsewhere.is_some() {
+            self.check_existing()?;
+            return Ok(Next::Create);
+        }
         if let Some(attempt) = finding.attempt_in(&self.journal) {
             self.client_request_id = attempt.client_request_id.clone();
         }
@@ -154,7 +160,7 @@ impl<'a> Job<'a> {
             }
             State::Unknown { client_request_id: Some(_) } => {
                 self.resume(finding.attempt)?;
-                self.recover(all, may_create)
+                self.recover(all, may_create, is_afresh)
             }
             state @ State::Unknown { client_request_id: None } => {
                 let id = self.journal.torn.as_ref().and_then(|torn| torn.client_request_id.clone());
@@ -177,7 +183,7 @@ impl<'a> Job<'a> {
     }
 
     /// Finds the generation of a create request whose response was lost or not recorded.
-    fn recover(&mut self, all: &[&Asset], may_create: bool) -> Result<Next> {
+    fn recover(&mut self, all: &[&Asset], may_create: bool, is_afresh: bool) -> Result<Next> {
         match self.client.recover(&self.client_request_id) {
             Ok(Recovery::Found(id)) => {
                 self.append_created(&id).map_err(|error| error.or_unfinished(&id))?;
@@ -187,7 +193,7 @@ impl<'a> Job<'a> {
             Ok(Recovery::NotCharged) => {
                 self.append_refused("the logs say that it failed and was not charged".to_owned())?;
                 // A receipt that was merged may hold another attempt.
-                self.plan(all, may_create)
+                self.plan(all, may_create, is_afresh)
             }
             Err(Error::OutcomeUnknown { source, .. }) => Err(self.unknown(&Lookup::Failed(&source))),
             Err(error) => Err(self.unknown(&Lookup::Failed(&error))),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kling::emulator::Emulator;
-use support::accepted;
+use support::{accepted, run};
 use tempfile::TempDir;
 
 const LIBRARY: &str = env!("CARGO_MANIFEST_DIR");
@@ -79,15 +79,6 @@ impl Workspace {
         command.args(["--offline", "--config", &patch]);
         command
     }
-}
-
-/// Runs a command, and returns its output.
-#[track_caller]
-fn run(command: &mut Command, succeeds: bool) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.success(), succeeds, "{command:?}\n{text}");
-    text
 }
 
 #[test]

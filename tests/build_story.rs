@@ -10,7 +10,7 @@ use std::thread;
 use kling::emulator::Emulator;
 use kling::{Asset, VideoRequest};
 use support::assets::claim_from_service;
-use support::{accepted, millis};
+use support::{accepted, millis, run};
 use tempfile::TempDir;
 
 const LIBRARY: &str = env!("CARGO_MANIFEST_DIR");
@@ -128,14 +128,6 @@ impl Developer<'_> {
         let environment = self.pays(mode);
         self.builds(&environment.each_ref().map(|(name, value)| (*name, value.as_str())))
     }
-}
-
-#[track_caller]
-fn run(command: &mut Command, succeeds: bool) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.success(), succeeds, "{command:?}\n{text}");
-    text
 }
 
 const PAY: &str = "generation costs money and is disabled unless KLING_GENERATE=1 is set (`rehearse` makes test clips for \

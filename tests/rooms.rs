@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders that are drawn on a line of their own, as a whole.
+/// The folders that are drawn on a line of their own.
 const FOLDERS: [&str; 2] = ["asset", "emulator"];
 
 /// The root, and the entry points for the fuzz targets.

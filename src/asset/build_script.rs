@@ -121,8 +121,7 @@ pub fn build_script(assets: impl IntoIterator<Item = Asset>) -> Result<()> {
         return Err(asset.not_current(reason, Charged::Perhaps));
     }
     if !survey.stopped.is_empty() {
-        let unknown_limit = unknown_limit(&assets, &permission, &package).filter(|_| forbidden.is_none());
-        return Err(stop(&survey, forbidden.as_ref(), &permission, unknown_limit, &package));
+        return Err(stop(&survey, forbidden.as_ref(), &permission, &assets, &package));
     }
     check_rehearsals(&survey, permission.mode)
 }
@@ -241,14 +240,15 @@ enum Forbidden {
     NotPermitted,
 }
 
-/// Returns the explanation of a limit that names no asset of this package, such as a file name alone.
-fn unknown_limit(assets: &[&Asset], permission: &Permission, package: &Path) -> Option<String> {
+/// Returns why a limited permission does not include the assets that are not current. A file name alone names none.
+fn why_limited(assets: &[&Asset], permission: &Permission, package: &Path) -> String {
+    let value = &permission.value;
     if assets.iter().any(|asset| permission.includes(&asset.path, package)) {
-        return None;
+        return format!("{GENERATE}={value} permits nothing else");
     }
     let path = |asset: &&Asset| asset.path.strip_prefix(package).unwrap_or(&asset.path).display().to_string();
     let paths = assets.iter().map(path).collect::<Vec<_>>().join(", ");
-    Some(format!("{GENERATE}={} names no asset of this package; its assets are {paths}", permission.value))
+    format!("{GENERATE}={value} names no asset of this package; its assets are {paths}")
 }
 
 /// Returns the error for assets that are not current.
@@ -256,7 +256,7 @@ fn stop(
     survey: &Survey<'_>,
     forbidden: Option<&Forbidden>,
     permission: &Permission,
-    unknown_limit: Option<String>,
+    assets: &[&Asset],
     package: &Path,
 ) -> Error {
     let Some(((first, reason), others)) = survey.stopped.split_first() else {
@@ -284,9 +284,7 @@ fn stop(
             let hint = if is_hint_useful { " (`rehearse` makes test clips for free)" } else { "" };
             format!("generation costs money and is disabled unless {GENERATE}=1 is set{hint}")
         }
-        None if permission.is_limited() => {
-            unknown_limit.unwrap_or_else(|| format!("{GENERATE}={value} permits nothing else"))
-        }
+        None if permission.is_limited() => why_limited(assets, permission, package),
         None => format!("{GENERATE}={value} creates no generation"),
     };
     match survey.purpose(false) {

@@ -131,13 +131,12 @@ impl<'a> Job<'a> {
     /// `all` are the assets of this call. If it `is_afresh`, attempts on other emulators do not count.
     pub(super) fn plan(&mut self, all: &[&Asset], may_create: bool, is_afresh: bool) -> Result<Next> {
         let finding = self.find()?;
-        let attempt = finding.attempt_in(&self.journal);
-        let elsewhere = attempt.and_then(Attempt::emulator_url).filter(|server| *server != self.client.base_url());
-        if is_afresh && !finding.state.is_current() && elsewhere.is_some() {
-            self.check_existing()?;
-            return Ok(Next::Create);
-        }
         if let Some(attempt) = finding.attempt_in(&self.journal) {
+            let is_elsewhere = attempt.emulator_url().is_some_and(|server| server != self.client.base_url());
+            if is_afresh && is_elsewhere && !finding.state.is_current() {
+                self.check_existing()?;
+                return Ok(Next::Create);
+            }
             self.client_request_id = attempt.client_request_id.clone();
         }
         match finding.state {

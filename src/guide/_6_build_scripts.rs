@@ -3,6 +3,7 @@
 //! A game needs a campfire. The video belongs into the repository, like a picture. But where does it come from, and is
 //! it still the one that the code describes? Declare it in `build.rs`:
 //!
+//! <!-- no_run: without its video, it stops. tests/readme.rs runs such a build script. -->
 //! ```no_run
 //! use kling::{Asset, VideoRequest};
 //!

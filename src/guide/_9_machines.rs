@@ -118,6 +118,7 @@
 //!
 //! For fang, a job is a type with a blocking method. `run_job` reads the row, calls `advance`, and writes the row:
 //!
+//! <!-- ignore: it needs fang, which is not a dependency. -->
 //! ```ignore
 //! #[typetag::serde]
 //! impl fang::Runnable for RenderJob {
@@ -131,6 +132,7 @@
 //!
 //! In an async handler, such as one of apalis, a blocking call belongs on a thread of its own:
 //!
+//! <!-- ignore: it needs Tokio and apalis, which are not dependencies. -->
 //! ```ignore
 //! async fn render(job: RenderJob) -> Result<(), BoxDynError> {
 //!     tokio::task::spawn_blocking(move || run_job(job.id)).await?

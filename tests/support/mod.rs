@@ -199,3 +199,12 @@ pub fn in_child_process(environment: &[(&str, &str)], directory: &Path, body: im
     assert!(output.status.success() && stdout.contains(DONE), "{environment:?}\n{stdout}\n{stderr}");
     format!("{stdout}{stderr}")
 }
+
+/// Runs a command, and returns its output.
+#[track_caller]
+pub fn run(command: &mut Command, succeeds: bool) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.success(), succeeds, "{command:?}\n{text}");
+    text
+}
